@@ -1,0 +1,165 @@
+package lockmgr
+
+import (
+	"errors"
+	"time"
+)
+
+// declaredGrace is how long after the declared hold limit a process that removes a
+// lock it still has open is believed to mean it: clients give themselves 120 s to
+// wind up, and hold for 5 minutes where they declare nothing (rule 6).
+const (
+	declaredGrace = 120 * time.Second
+	defaultHold   = 5 * time.Minute
+)
+
+// watch has the owner's death told. An owner that can't be watched is asked after on
+// demand, whenever somebody comes across its locks.
+func (m *Manager) watch(e *entry) {
+	if err := m.Deaths.Watch(e.owner.Identity); err != nil {
+		m.mu.Lock()
+		m.blind[e.owner.Identity] = true
+		m.mu.Unlock()
+		m.tell(e, Event{What: Unwatched, Reason: err.Error()})
+	}
+}
+
+// OwnerDied is the kernel's news that a process is dead, zombies included. Every lock
+// it holds becomes an orphan, at once or when the last handle goes.
+func (m *Manager) OwnerDied(id Identity) {
+	m.mu.Lock()
+	delete(m.blind, id)
+	var held []*entry
+	for e := range m.owners[id] {
+		e.uses++
+		held = append(held, e)
+	}
+	m.mu.Unlock()
+	for _, e := range held {
+		e.turn.Lock()
+		if e.state == Held && e.owner.Identity == id {
+			m.ownerGone(e)
+		}
+		m.leave(e)
+	}
+}
+
+func (m *Manager) ownerGone(e *entry) {
+	e.ownerDead = true
+	if !e.handleOpen {
+		m.orphan(e, "its owner is dead")
+	}
+}
+
+// settle makes sure that the state is as the living are: for an owner that nobody
+// tells us about, this is where its death is noticed.
+func (m *Manager) settle(e *entry) {
+	if e.state != Held || e.ownerDead {
+		return
+	}
+	m.mu.Lock()
+	blind := m.blind[e.owner.Identity]
+	m.mu.Unlock()
+	if !blind {
+		return
+	}
+	if v := m.Deaths.Verdict(e.owner.Identity); v == Dead || v == Recycled {
+		m.ownerGone(e)
+	}
+}
+
+// orphan makes a held lock an orphan, or abandons it if it is not recognised: then it
+// could be data. An orphan that is no evidence leaves at once (rule 4).
+func (m *Manager) orphan(e *entry, reason string) {
+	content, err := m.Tree.Content(e.key, e.inode)
+	switch {
+	case errors.Is(err, ErrGone):
+		m.tell(e, Event{What: Released, Reason: "its owner is dead and it was gone already"})
+		m.forget(e)
+	case err != nil || !Recognise(content, e.owner.NSPIDs):
+		m.disown(e)
+		e.state = Abandoned
+		m.tell(e, Event{What: AbandonedBy, Reason: reason + "; it could be data, so it stays"})
+	case m.Policy.IsEvidence(e.key.Name):
+		m.disown(e)
+		e.state = Orphan
+		m.tell(e, Event{What: Orphaned, Reason: reason + "; it stays until somebody takes or removes it"})
+	default:
+		m.depart(e, reason, content.Data)
+	}
+}
+
+// depart sends the lock on its way: free for the next create from now on, hidden from
+// everybody, and soon removed through the mount.
+func (m *Manager) depart(e *entry, reason string, payload []byte) {
+	m.disown(e)
+	e.state, e.leaving = Orphan, true
+	m.tell(e, Event{What: Reclaimed, By: m.Self, Reason: reason, Payload: payload})
+	m.Reaper.Reap(e.key, e.token)
+}
+
+// Flushed is a FLUSH of the creating handle: somebody closed a descriptor of it. From
+// the owner's own process that is the close that rule 6 speaks of.
+func (m *Manager) Flushed(k Key, token Token, c Identity) {
+	e := m.enterKnown(k)
+	if e == nil {
+		return
+	}
+	defer m.leave(e)
+	if e.state == Held && e.token == token && c == e.owner.Identity {
+		m.closed(e)
+	}
+}
+
+// HandleClosed is the RELEASE of the creating handle: nobody has it open any more.
+func (m *Manager) HandleClosed(k Key, token Token) {
+	e := m.enterKnown(k)
+	if e == nil {
+		return
+	}
+	defer m.leave(e)
+	if !e.held() || e.token != token {
+		return
+	}
+	e.handleOpen = false
+	if e.ownerDead {
+		m.orphan(e, "its owner is dead and the last handle closed")
+		return
+	}
+	m.closed(e)
+}
+
+// closed ends the time in which a removal by the owner's process may be a second
+// caller's mistake. If there was one, the lock goes now: the first caller is done with
+// it, and its own removal, still to come, must not hit its neighbour's new lock.
+func (m *Manager) closed(e *entry) {
+	e.closed = true
+	if !e.second {
+		return
+	}
+	owner := e.owner.Identity
+	e.mark(owner, m.Now())
+	content, _ := m.Tree.Content(e.key, e.inode)
+	m.depart(e, "its owner's process removed it before it closed it", content.Data)
+}
+
+// mayBeSecond reports whether a removal by the owner's process may be that of a second
+// caller in it. Clients that write createdAt keep the handle open while they hold.
+func (m *Manager) mayBeSecond(e *entry) bool {
+	if !e.handleOpen || e.closed {
+		return false
+	}
+	content, err := m.Tree.Content(e.key, e.inode)
+	if err != nil {
+		return false
+	}
+	p, ok := ParsePayload(content)
+	if !ok || !p.CreatedAt {
+		return false
+	}
+	hold := p.MaxHold
+	if hold == 0 {
+		hold = defaultHold
+	}
+	return m.Now().Before(e.since.Add(hold + declaredGrace))
+}

@@ -1,0 +1,52 @@
+package lockmgr
+
+import "time"
+
+// What says what happened to a lock.
+type What uint8
+
+// What can happen.
+const (
+	GrantedTo   What = iota // an exclusive create won
+	Released                // its owner removed it
+	Refused                 // somebody's act was refused
+	Orphaned                // its owner died; it stays as evidence
+	AbandonedBy             // its owner died; it is not recognised and stays
+	Reclaimed               // an orphan was removed, by us or to make way
+	Cleared                 // somebody removed an orphan, abandoned or untracked entry
+	Forced                  // a person released it
+	Adopted                 // an untracked lock was found to be held
+	Unwatched               // its owner's death can't be learnt from the kernel
+)
+
+func (w What) String() string {
+	return [...]string{"granted", "released", "refused", "orphaned", "abandoned", "reclaimed",
+		"cleared", "forced", "adopted", "unwatched"}[w]
+}
+
+// Event is one thing that happened to one lock. It explains itself: Owner is who held
+// the lock, By who acted (the zero Identity if nobody did or the kernel could not say).
+type Event struct {
+	Time    time.Time
+	What    What
+	Key     Key
+	Token   Token
+	Owner   Process
+	Act     Act // of a refusal
+	By      Identity
+	Reason  string
+	Payload []byte // of a reclaimed lock: its first 4 KiB
+	Refused int    // refusals of this grant so far
+}
+
+// maxEventPayload is how much of a reclaimed lock's payload is kept, in bytes.
+const maxEventPayload = 4 << 10
+
+// tell fills in what the entry knows and hands the event on.
+func (m *Manager) tell(e *entry, ev Event) {
+	ev.Time, ev.Key, ev.Token, ev.Owner, ev.Refused = m.Now(), e.key, e.token, e.owner, e.refused
+	if len(ev.Payload) > maxEventPayload {
+		ev.Payload = ev.Payload[:maxEventPayload]
+	}
+	m.Events(ev)
+}

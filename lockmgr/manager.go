@@ -1,0 +1,272 @@
+package lockmgr
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// ErrGone is what a Tree answers when the entry is not there, or is another inode.
+var ErrGone = errors.New("the entry is gone")
+
+// Tree is the real directory tree as far as the law needs it. Its methods are called
+// with the name's turn taken; they may be called for many names at once.
+type Tree interface {
+	// Content reads what stands under the name. ErrGone if it is not that inode (any more).
+	Content(Key, InodeID) (Content, error)
+	// Remove takes the entry out of the real directory. ErrGone as above.
+	Remove(Key, InodeID) error
+	// Pin keeps the directory's path known while names in it are tracked; Unpin ends that.
+	Pin(dir InodeID)
+	Unpin(dir InodeID)
+}
+
+// Deaths brings the kernel's news of deaths.
+type Deaths interface {
+	// Watch has Manager.OwnerDied called once the process is dead: never from inside
+	// Watch, and once however often it is called for one process.
+	Watch(Identity) error
+	// Verdict tells on demand, for processes that can't be watched.
+	Verdict(Identity) Verdict
+}
+
+// Reaper removes, soon and in the background, a lock that is to go: by an unlink
+// through the mount, so that watchers see it. It must not block.
+type Reaper interface {
+	Reap(Key, Token)
+}
+
+// Judge finds out about an untracked entry in the background and answers with
+// Manager.Judged. It must not block.
+type Judge interface {
+	Judge(Key, InodeID)
+}
+
+// Config is what a Manager is made of. All fields are needed but Events.
+type Config struct {
+	Policy     Policy
+	Tree       Tree
+	Deaths     Deaths
+	Reaper     Reaper
+	Judge      Judge
+	Self       Identity // the mount process, which reaps
+	Now        func() time.Time
+	FirstToken Token       // the first grant gets this token
+	Events     func(Event) // called with a turn taken: it must be quick and must not call back
+}
+
+// Manager arbitrates the locks of one tree. All methods may be called at any time
+// from any goroutine, but not from the callbacks in Config.
+//
+// Lock order: an entry's turn, then Manager.mu, then whatever Tree, Deaths, Reaper
+// and Judge have inside. Two turns at once are taken only by Turns, in the order of
+// their keys. Manager.mu is held for map operations only, never for a system call.
+//
+// Why this excludes: a name's state changes only while its turn is taken, and a turn
+// is held from the decision until the act on the real directory is done. So two
+// creates of one name are decided one after the other, and the second sees what the
+// first did. A death or a closed handle takes the turn as well, so it comes before or
+// after an act and never in the middle of one.
+type Manager struct {
+	Config
+
+	mu     sync.Mutex
+	names  map[Key]*entry
+	inodes map[InodeID]*entry           // tracked entries by the inode they protect
+	owners map[Identity]map[*entry]bool // what each living owner holds
+	dirs   map[InodeID]int              // how many tracked names each directory has
+	token  Token                        // the last one given
+	marked []Key                        // names kept only for their late marks, oldest first
+	blind  map[Identity]bool            // owners whose death nobody will tell us
+}
+
+// New makes a Manager that knows of no locks.
+func New(c Config) *Manager {
+	if c.Events == nil {
+		c.Events = func(Event) {}
+	}
+	return &Manager{
+		Config: c,
+		names:  map[Key]*entry{},
+		inodes: map[InodeID]*entry{},
+		owners: map[Identity]map[*entry]bool{},
+		dirs:   map[InodeID]int{},
+		blind:  map[Identity]bool{},
+		token:  max(c.FirstToken, 1) - 1,
+	}
+}
+
+// entry is what is known of one name. Everything below turn is guarded by it.
+type entry struct {
+	key  Key
+	uses int // turns taken or waited for; guarded by Manager.mu
+
+	turn    sync.Mutex
+	state   State
+	owner   Process
+	token   Token
+	inode   InodeID
+	kind    Kind
+	since   time.Time // when it was granted, adopted or first seen
+	finding Finding   // of an untracked entry
+	judged  time.Time // when it was last sent to the judge
+
+	ownerDead  bool // the owner died while somebody has the creating handle open
+	handleOpen bool // somebody has the creating handle open
+	closed     bool // the owner's own process has closed it (rule 6)
+	second     bool // a second caller's removal was refused: the lock goes when the handle closes
+	leaving    bool // an orphan that does not linger: hidden from all until the reaper has been
+
+	late       map[Identity]lateMark
+	contenders map[Identity]time.Time
+	refused    int // changes refused to others
+}
+
+// lateMark says which lock of a name a process judged, and when.
+type lateMark struct {
+	token Token
+	at    time.Time
+}
+
+// tracked reports whether there is anything in the real directory that we know of.
+func (e *entry) tracked() bool { return e.state != Free }
+
+// held reports whether others are kept away.
+func (e *entry) held() bool { return e.state == Held || e.state == UnknownOwner }
+
+// enter takes a turn at the name's entry, making it if need be.
+func (m *Manager) enter(k Key) *entry {
+	m.mu.Lock()
+	e := m.names[k]
+	if e == nil {
+		e = &entry{key: k}
+		m.names[k] = e
+	}
+	e.uses++
+	m.mu.Unlock()
+	e.turn.Lock()
+	return e
+}
+
+// enterKnown is enter for a name that is known already; nil if it is not.
+func (m *Manager) enterKnown(k Key) *entry {
+	m.mu.Lock()
+	e := m.names[k]
+	if e != nil {
+		e.uses++
+	}
+	m.mu.Unlock()
+	if e != nil {
+		e.turn.Lock()
+	}
+	return e
+}
+
+// take is enter for an entry that was found in an index. Caller holds m.mu, which is
+// given up: an entry with uses is never forgotten, so it is still the name's entry.
+func (m *Manager) take(e *entry) *entry {
+	e.uses++
+	m.mu.Unlock()
+	e.turn.Lock()
+	return e
+}
+
+// leave ends a turn; an entry of which nothing is known is forgotten. With no uses
+// left nobody can be changing the entry, so it may be read without its turn.
+func (m *Manager) leave(e *entry) {
+	e.turn.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e.uses--
+	if e.uses > 0 || e.tracked() {
+		return
+	}
+	if len(e.late) > 0 {
+		m.keepMarked(e.key)
+		return
+	}
+	delete(m.names, e.key)
+}
+
+// maxMarked bounds the names that are remembered only because somebody looked into
+// an orphan there.
+const maxMarked = 4096
+
+// keepMarked remembers a free name for its late marks. Caller holds m.mu.
+func (m *Manager) keepMarked(k Key) {
+	m.marked = append(m.marked, k)
+	for len(m.marked) > maxMarked {
+		old := m.names[m.marked[0]]
+		m.marked = m.marked[1:]
+		if old != nil && old.uses == 0 && !old.tracked() {
+			delete(m.names, old.key)
+		}
+	}
+}
+
+// track enters the entry, whose turn is taken, into the indexes.
+func (m *Manager) track(e *entry, inode InodeID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.dirs[e.key.Dir]++; m.dirs[e.key.Dir] == 1 {
+		m.Tree.Pin(e.key.Dir)
+	}
+	e.inode = inode
+	m.inodes[inode] = e
+}
+
+// forget makes the entry, whose turn is taken, a free name again. Late marks stay.
+func (m *Manager) forget(e *entry) {
+	if !e.tracked() {
+		return
+	}
+	m.disown(e)
+	m.mu.Lock()
+	if m.inodes[e.inode] == e {
+		delete(m.inodes, e.inode)
+	}
+	if m.dirs[e.key.Dir]--; m.dirs[e.key.Dir] == 0 {
+		delete(m.dirs, e.key.Dir)
+		m.Tree.Unpin(e.key.Dir)
+	}
+	m.mu.Unlock()
+	e.state, e.owner, e.token, e.inode = Free, Process{}, 0, InodeID{}
+	e.ownerDead, e.handleOpen, e.closed, e.second, e.leaving = false, false, false, false, false
+	e.finding, e.judged, e.contenders, e.refused = Finding{}, time.Time{}, nil, 0
+}
+
+// own enters the entry among its owner's; disown takes it out.
+func (m *Manager) own(e *entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	held := m.owners[e.owner.Identity]
+	if held == nil {
+		held = map[*entry]bool{}
+		m.owners[e.owner.Identity] = held
+	}
+	held[e] = true
+}
+
+func (m *Manager) disown(e *entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	id := e.owner.Identity
+	if delete(m.owners[id], e); len(m.owners[id]) == 0 {
+		delete(m.owners, id)
+	}
+}
+
+func (m *Manager) nextToken() Token {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.token++
+	return m.token
+}
+
+// TracksIn reports whether any name in the directory is tracked: if not, its
+// entries need no second look when they are listed.
+func (m *Manager) TracksIn(dir InodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.dirs[dir] > 0
+}

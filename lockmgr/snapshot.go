@@ -1,0 +1,108 @@
+package lockmgr
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Lock is what is known of one tracked name at one moment.
+type Lock struct {
+	Key        Key
+	Inode      InodeID
+	Kind       Kind
+	State      State
+	Token      Token
+	Owner      Process
+	Since      time.Time
+	HandleOpen bool
+	Contenders []Contender
+	Refused    int
+	Finding    Finding // of an untracked entry
+}
+
+// Contender is a process that looked a held name up of late.
+type Contender struct {
+	Identity
+	LastSeen time.Time
+}
+
+// Snapshot lists every tracked name, by token. Each lock is shown as it is at one
+// moment, not all of them at the same one.
+func (m *Manager) Snapshot() []Lock {
+	m.mu.Lock()
+	entries := make([]*entry, 0, len(m.inodes))
+	for _, e := range m.inodes {
+		e.uses++
+		entries = append(entries, e)
+	}
+	m.mu.Unlock()
+	locks := make([]Lock, 0, len(entries))
+	for _, e := range entries {
+		e.turn.Lock()
+		if m.settle(e); e.tracked() && !e.leaving {
+			locks = append(locks, m.describe(e))
+		}
+		m.leave(e)
+	}
+	slices.SortFunc(locks, func(a, b Lock) int {
+		return cmp.Or(cmp.Compare(a.Token, b.Token), compareKeys(a.Key, b.Key))
+	})
+	return locks
+}
+
+func (m *Manager) describe(e *entry) Lock {
+	l := Lock{
+		Key: e.key, Inode: e.inode, Kind: e.kind, State: e.state, Token: e.token, Owner: e.owner,
+		Since: e.since, HandleOpen: e.handleOpen, Refused: e.refused, Finding: e.finding,
+	}
+	for id, seen := range e.contenders {
+		if id.Known() && m.Now().Sub(seen) <= contendFor {
+			l.Contenders = append(l.Contenders, Contender{id, seen})
+		}
+	}
+	slices.SortFunc(l.Contenders, func(a, b Contender) int { return cmp.Compare(a.PID, b.PID) })
+	return l
+}
+
+// HeldError says who holds a lock that a person wanted released.
+type HeldError struct {
+	State State
+	Owner Process
+	Since time.Time
+}
+
+func (e *HeldError) Error() string {
+	switch e.State {
+	case Held:
+		return fmt.Sprintf("held by %s (PID %d) since %s", e.Owner.Comm, e.Owner.PID, e.Since.Format(time.DateTime))
+	case UnknownOwner:
+		return "held by a process outside the mount's PID namespace since " + e.Since.Format(time.DateTime)
+	}
+	return "it is " + e.State.String() + " and could be data"
+}
+
+// ForceRelease releases a lock on a person's word. Without force only an orphan goes;
+// for anything else the answer is a *HeldError. ErrGone if the name is not tracked.
+func (m *Manager) ForceRelease(k Key, force bool) error {
+	e := m.enterKnown(k)
+	if e == nil {
+		return ErrGone
+	}
+	defer m.leave(e)
+	m.settle(e)
+	switch {
+	case !e.tracked() || e.leaving:
+		return ErrGone
+	case e.state != Orphan && !force:
+		return &HeldError{State: e.state, Owner: e.owner, Since: e.since}
+	}
+	if e.owner.Known() {
+		e.mark(e.owner.Identity, m.Now()) // its own removal, still to come, must not meet a new owner's lock
+	}
+	content, _ := m.Tree.Content(e.key, e.inode)
+	m.tell(e, Event{What: Forced, Reason: "released by a person"})
+	m.depart(e, "released by a person", content.Data)
+	return nil
+}

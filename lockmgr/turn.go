@@ -1,0 +1,362 @@
+package lockmgr
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Turn is one caller's turn at one name: until End nobody else can do anything with
+// it. A Turn belongs to one goroutine.
+type Turn struct {
+	m *Manager
+	e *entry
+}
+
+// At takes a turn at a name.
+func (m *Manager) At(k Key) *Turn { return &Turn{m, m.enter(k)} }
+
+// Known takes a turn at a name if anything is known of it, else it returns nil.
+func (m *Manager) Known(k Key) *Turn {
+	if e := m.enterKnown(k); e != nil {
+		return &Turn{m, e}
+	}
+	return nil
+}
+
+// AtInode takes a turn at the tracked name that has this inode, else it returns nil.
+func (m *Manager) AtInode(inode InodeID) *Turn {
+	m.mu.Lock()
+	e := m.inodes[inode]
+	if e == nil {
+		m.mu.Unlock()
+		return nil
+	}
+	m.take(e)
+	if e.inode != inode { // it went while we waited for the turn
+		m.leave(e)
+		return nil
+	}
+	return &Turn{m, e}
+}
+
+// Turns takes turns at two names, in the order of their keys. For one name it is one turn.
+func (m *Manager) Turns(a, b Key) (first, second *Turn) {
+	switch c := compareKeys(a, b); {
+	case c == 0:
+		t := m.At(a)
+		return t, t
+	case c < 0:
+		first = m.At(a)
+		return first, m.At(b)
+	}
+	second = m.At(b)
+	return m.At(a), second
+}
+
+func compareKeys(a, b Key) int {
+	if a.Dir != b.Dir {
+		if a.Dir.Dev < b.Dir.Dev || a.Dir.Dev == b.Dir.Dev && a.Dir.Ino < b.Dir.Ino {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a.Name, b.Name)
+}
+
+// End ends the turn.
+func (t *Turn) End() { t.m.leave(t.e) }
+
+// Create decides an exclusive act. With Grant the caller does it on the real
+// directory and says Granted. An orphan in the way has been removed by then; if that
+// fails, the error is the Tree's and nothing has changed.
+func (t *Turn) Create(c Identity) (Outcome, error) {
+	t.m.settle(t.e)
+	o := t.decide(Create, c)
+	if o != TakeOver {
+		return o, nil
+	}
+	if err := t.m.clearOrphan(t.e, c); err != nil {
+		return Exists, err
+	}
+	return Grant, nil
+}
+
+// clearOrphan makes way for a create.
+func (m *Manager) clearOrphan(e *entry, c Identity) error {
+	content, _ := m.Tree.Content(e.key, e.inode)
+	if err := m.Tree.Remove(e.key, e.inode); err != nil && !errors.Is(err, ErrGone) {
+		return fmt.Errorf("remove orphan %q: %w", e.key.Name, err)
+	}
+	m.tell(e, Event{What: Reclaimed, By: c, Reason: "an exclusive create wanted the name", Payload: content.Data})
+	m.forget(e)
+	return nil
+}
+
+// Granted records that the caller's exclusive act was done and made this inode. The
+// creating handle counts as open if withHandle. It must come before the caller hears
+// that it won.
+func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) Token {
+	e, m := t.e, t.m
+	e.state, e.owner, e.kind = Held, p, kind
+	e.token, e.since = m.nextToken(), m.Now()
+	e.handleOpen = withHandle
+	m.track(e, inode)
+	delete(e.late, p.Identity)
+	if !p.Known() {
+		e.state = UnknownOwner
+		m.tell(e, Event{What: GrantedTo})
+		return e.token
+	}
+	m.own(e)
+	m.watch(e)
+	m.tell(e, Event{What: GrantedTo})
+	return e.token
+}
+
+// Remove decides unlink, rmdir and rename away. If it is not refused the caller does
+// it on the real directory and says Removed.
+func (t *Turn) Remove(c Identity) Outcome {
+	e := t.e
+	t.m.settle(e)
+	if e.leaving {
+		return t.removeLeaving(c)
+	}
+	o := t.decide(Remove, c)
+	_, late := e.late[c]
+	delete(e.late, c)
+	switch o {
+	case Remember:
+		e.second = true
+		t.refuse(Remove, c, "a second caller in the owner's process: the creating handle is still open")
+		if late {
+			return Gone
+		}
+	case Busy:
+		t.refuse(Remove, c, "somebody else holds it")
+	case Gone:
+		t.refuse(Remove, c, "what the caller judged is gone; somebody else was granted the name since")
+	}
+	return o
+}
+
+// removeLeaving lets the reaper through; for everybody else the lock is gone already.
+func (t *Turn) removeLeaving(c Identity) Outcome {
+	if c == t.m.Self {
+		return Clear
+	}
+	delete(t.e.late, c)
+	return Gone
+}
+
+// Removed records that what Remove let through was done.
+func (t *Turn) Removed(c Identity, o Outcome) {
+	switch {
+	case o == Release:
+		t.m.tell(t.e, Event{What: Released, By: c})
+	case o == Clear && c == t.m.Self:
+		// told when it was put on its way
+	case o == Clear:
+		t.m.tell(t.e, Event{What: Cleared, By: c})
+	}
+	t.m.forget(t.e)
+}
+
+// Replace decides a rename over the name. If it is not refused the caller does it on
+// the real directory and says Replaced.
+func (t *Turn) Replace(c Identity) Outcome {
+	t.m.settle(t.e)
+	o := t.decide(Replace, c)
+	if o == Busy {
+		t.refuse(Replace, c, "somebody else holds it")
+	}
+	return o
+}
+
+// Replaced records that the name has another inode now: an owner's grant goes on
+// with it, everything else is forgotten.
+func (t *Turn) Replaced(o Outcome, inode InodeID) {
+	e := t.e
+	if o == Clear {
+		t.m.forget(e)
+		return
+	}
+	if !e.held() {
+		return
+	}
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	delete(t.m.inodes, e.inode)
+	e.inode = inode
+	t.m.inodes[inode] = e
+}
+
+// Change decides everything that alters a lock in place, and links it elsewhere.
+func (t *Turn) Change(c Identity) Outcome {
+	t.m.settle(t.e)
+	o := t.decide(Change, c)
+	if o == Busy {
+		t.refuse(Change, c, "somebody else holds it")
+	}
+	return o
+}
+
+// decide asks the table.
+func (t *Turn) decide(a Act, c Identity) Outcome {
+	return table[a][t.e.state][t.relation(a, c)]
+}
+
+func (t *Turn) relation(a Act, c Identity) Relation {
+	e := t.e
+	switch {
+	case !c.Known():
+		return Unnamed
+	case e.state == Held && c == e.owner.Identity:
+		if a == Remove && t.m.mayBeSecond(e) {
+			return Second
+		}
+		return Owner
+	}
+	if mark, ok := e.late[c]; ok && mark.token != e.token {
+		return Late
+	}
+	return Stranger
+}
+
+func (t *Turn) refuse(a Act, c Identity, reason string) {
+	t.e.refused++
+	t.m.tell(t.e, Event{What: Refused, Act: a, By: c, Reason: reason})
+}
+
+// Sight is how a name or an inode is to be shown to a caller.
+type Sight uint8
+
+// The sights.
+const (
+	AsItIs Sight = iota
+	Fresh        // as held by somebody else: its times are now, its payload is rendered
+	Hidden       // as if it were not there
+)
+
+// Look decides how a lookup of the name is answered. found is the inode in the real
+// directory, zero if there is none. creating is asked only where it matters: whether
+// the lookup is, or may be, that of an exclusive create.
+func (t *Turn) Look(c Identity, found InodeID, creating func() bool) Sight {
+	e, m := t.e, t.m
+	m.settle(e)
+	switch {
+	case e.held():
+		return t.sightOfHeld(c)
+	case e.tracked() && e.inode != found: // it was removed or replaced past the mount
+		m.forget(e)
+	}
+	switch {
+	case e.leaving:
+		if c != m.Self {
+			return Hidden
+		}
+	case e.state == Orphan:
+		if creating() {
+			return Hidden
+		}
+	case found != InodeID{} && (e.state == Free || e.state == Untracked):
+		if creating() {
+			m.meet(e, found)
+		}
+	}
+	return AsItIs
+}
+
+func (t *Turn) sightOfHeld(c Identity) Sight {
+	e := t.e
+	if e.state == Held && c == e.owner.Identity {
+		return AsItIs
+	}
+	t.contend(c)
+	return Fresh
+}
+
+// Stat decides how the lock's attributes or bytes are shown, and remembers who looked
+// into something that anyone may remove.
+func (t *Turn) Stat(c Identity) Sight {
+	e := t.e
+	t.m.settle(e)
+	if e.held() {
+		if e.state == Held && c == e.owner.Identity {
+			return AsItIs
+		}
+		return Fresh
+	}
+	if e.tracked() && c.Known() {
+		e.mark(c, t.m.Now())
+	}
+	return AsItIs
+}
+
+// Opened is Stat for somebody who opens a lock: whoever reads what a new owner wrote
+// has judged that, and no orphan that was there before.
+func (t *Turn) Opened(c Identity) Sight {
+	s := t.Stat(c)
+	if s == Fresh {
+		delete(t.e.late, c)
+	}
+	return s
+}
+
+// Listed reports whether the name shows in a listing of its directory for this caller:
+// a held lock only for its owner, so that sweepers never meet it (rule 5).
+func (m *Manager) Listed(k Key, who func() Identity) bool {
+	e := m.enterKnown(k)
+	if e == nil {
+		return true
+	}
+	defer m.leave(e)
+	m.settle(e)
+	if e.held() {
+		return e.state == Held && who() == e.owner.Identity
+	}
+	return !e.leaving
+}
+
+// The bounds on what is remembered of the callers of one name.
+const (
+	maxContenders = 16
+	maxLate       = 64
+	contendFor    = 5 * time.Second  // how long a contender is shown after it was last seen
+	lateFor       = 10 * time.Minute // no client takes longer from judging a lock to removing it
+)
+
+// contend remembers that somebody else looked the name up: a refused create is a
+// lookup to us.
+func (t *Turn) contend(c Identity) {
+	e := t.e
+	if e.contenders == nil {
+		e.contenders = map[Identity]time.Time{}
+	}
+	e.contenders[c] = t.m.Now()
+	for id, seen := range e.contenders {
+		if len(e.contenders) <= maxContenders {
+			return
+		}
+		if t.m.Now().Sub(seen) > contendFor || id != c {
+			delete(e.contenders, id)
+		}
+	}
+}
+
+// mark remembers that a process has judged, or may have, the lock as it is now.
+func (e *entry) mark(c Identity, now time.Time) {
+	if e.late == nil {
+		e.late = map[Identity]lateMark{}
+	}
+	e.late[c] = lateMark{e.token, now}
+	for id, mark := range e.late {
+		if len(e.late) <= maxLate {
+			return
+		}
+		if now.Sub(mark.at) > lateFor || id != c {
+			delete(e.late, id)
+		}
+	}
+}

@@ -1,0 +1,80 @@
+package lockmgr
+
+import "time"
+
+// judgeAgain is how long an unknown verdict stands before the entry is judged anew
+// when it is in somebody's way: a judgement costs a walk over all processes.
+const judgeAgain = time.Second
+
+// meet takes notice of an untracked entry that stands in the way of an exclusive
+// create, and has it judged. The turn is taken.
+func (m *Manager) meet(e *entry, found InodeID) {
+	if e.state == Free {
+		e.state, e.since = Untracked, m.Now()
+		e.finding.Reason = "not judged yet"
+		m.track(e, found)
+	}
+	if m.Now().Sub(e.judged) >= judgeAgain {
+		e.judged = m.Now()
+		m.Judge.Judge(e.key, found)
+	}
+}
+
+// Met takes notice of an untracked entry that was there before the mount.
+func (m *Manager) Met(k Key, inode InodeID) {
+	e := m.enter(k)
+	defer m.leave(e)
+	if e.state == Free {
+		m.meet(e, inode)
+	}
+}
+
+// Judged is the judge's answer. Alive: adopted, protected and shown as held. Dead: an
+// orphan. Anything else leaves it as it is.
+func (m *Manager) Judged(k Key, inode InodeID, f Finding) {
+	e := m.enterKnown(k)
+	if e == nil {
+		return
+	}
+	defer m.leave(e)
+	if e.state != Untracked || e.inode != inode {
+		return
+	}
+	e.finding = f
+	switch f.Verdict {
+	case Alive:
+		m.adopt(e, f)
+	case Dead, Recycled:
+		m.orphanUntracked(e, f)
+	}
+}
+
+// adopt grants an untracked lock to the process that is found to hold it. Its handle
+// was not opened through us, so the owner's death alone makes it an orphan.
+func (m *Manager) adopt(e *entry, f Finding) {
+	if !f.Owner.Known() {
+		return
+	}
+	e.state, e.owner = Held, f.Owner
+	e.token, e.since = m.nextToken(), m.Now()
+	m.own(e)
+	m.watch(e)
+	m.tell(e, Event{What: Adopted, Reason: f.Reason})
+}
+
+func (m *Manager) orphanUntracked(e *entry, f Finding) {
+	content, err := m.Tree.Content(e.key, e.inode)
+	if err != nil {
+		m.forget(e)
+		return
+	}
+	if !KeepsOpen(content, e.key.Name) { // it changed while it was judged
+		return
+	}
+	if m.Policy.IsEvidence(e.key.Name) {
+		e.state = Orphan
+		m.tell(e, Event{What: Orphaned, Reason: f.Reason})
+		return
+	}
+	m.depart(e, f.Reason, content.Data)
+}
