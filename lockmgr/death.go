@@ -163,3 +163,15 @@ func (m *Manager) mayBeSecond(e *entry) bool {
 	}
 	return m.Now().Before(e.since.Add(hold + declaredGrace))
 }
+
+// Leaving reports whether the lock with this token is still on its way out.
+func (t *Turn) Leaving(token Token) bool { return t.e.leaving && t.e.token == token }
+
+// Reap removes a lock that is on its way out, where it can't be done through the mount.
+func (t *Turn) Reap() error {
+	if err := t.m.Tree.Remove(t.e.key, t.e.inode); err != nil && !errors.Is(err, ErrGone) {
+		return err
+	}
+	t.m.forget(t.e)
+	return nil
+}

@@ -360,3 +360,20 @@ func (e *entry) mark(c Identity, now time.Time) {
 		}
 	}
 }
+
+// MakeWay decides an act that brings an entry into being and is granted to nobody. What
+// the caller was not shown goes: a lock on its way out, and for an exclusive act any
+// orphan. The error is the Tree's, and nothing has changed then.
+func (t *Turn) MakeWay(c Identity, exclusive bool) (Outcome, error) {
+	e := t.e
+	t.m.settle(e)
+	if e.held() {
+		return Exists, nil
+	}
+	if e.leaving || exclusive && e.state == Orphan {
+		if err := t.m.clearOrphan(e, c); err != nil {
+			return Exists, err
+		}
+	}
+	return Pass, nil
+}
