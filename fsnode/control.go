@@ -1,0 +1,207 @@
+package fsnode
+
+import (
+	"errors"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// ControlDir is the directory in the mount's root that holds the control files. It is
+// not listed, it shadows a real entry of that name, and only who mounted may look in.
+const ControlDir = ".sessionlockfs"
+
+// The control files' node ids; those of real inodes start at firstNode.
+const (
+	controlNode = fuse.FUSE_ROOT_ID + 1 + iota
+	locksNode
+	commandNode
+
+	firstNode = 16
+)
+
+// controlFile is one entry of the control directory.
+type controlFile struct {
+	name string
+	node uint64
+	mode uint32
+}
+
+var controlFiles = [...]controlFile{
+	{"locks", locksNode, unix.S_IFREG | 0400},
+	{"control", commandNode, unix.S_IFREG | 0200},
+}
+
+// controlInodes is where the control files' inode numbers start: no file system counts
+// that far.
+const controlInodes = 1<<63 + 1<<32
+
+// isControl reports whether an entry is, or is in, the control directory.
+func isControl(dir uint64, name string) bool {
+	return dir == controlNode || dir == fuse.FUSE_ROOT_ID && name == ControlDir
+}
+
+func (fs *FS) lookupControl(dir uint64, name string, out *fuse.EntryOut) fuse.Status {
+	node := uint64(controlNode)
+	if dir == controlNode {
+		node = 0
+		for _, f := range controlFiles {
+			if f.name == name {
+				node = f.node
+			}
+		}
+	}
+	if node == 0 {
+		return fuse.ENOENT
+	}
+	out.NodeId, out.Generation = node, 1
+	fs.fillControl(node, &out.Attr)
+	return fuse.OK
+}
+
+func (fs *FS) controlAttr(node uint64, out *fuse.AttrOut) fuse.Status {
+	if node < controlNode || node > commandNode {
+		return fuse.ENOENT
+	}
+	fs.fillControl(node, &out.Attr)
+	return fuse.OK
+}
+
+func (fs *FS) fillControl(node uint64, a *fuse.Attr) {
+	a.Ino, a.Nlink, a.Mode = controlInodes+node, 2, unix.S_IFDIR|0700
+	for _, f := range controlFiles {
+		if f.node == node {
+			a.Nlink, a.Mode = 1, f.mode
+		}
+	}
+	a.Uid, a.Gid = uint32(os.Geteuid()), uint32(os.Getegid())
+	a.SetTimes(&fs.started, &fs.started, &fs.started)
+}
+
+// setControlAttr lets "> control" truncate it; nothing else can be set.
+func (fs *FS) setControlAttr(node uint64, out *fuse.AttrOut) fuse.Status {
+	if node != commandNode {
+		return fuse.EPERM
+	}
+	return fs.controlAttr(node, out)
+}
+
+// openControl opens a control file; what locks says is settled here.
+func (fs *FS) openControl(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	h := &handle{fd: -1}
+	writing := in.Flags&unix.O_ACCMODE != unix.O_RDONLY
+	switch in.NodeId {
+	case locksNode:
+		if writing {
+			return fuse.EACCES
+		}
+		text, err := fs.dump()
+		if err != nil {
+			return status(err)
+		}
+		h.text = text
+	case commandNode:
+		if !writing {
+			return fuse.EACCES
+		}
+	default:
+		return fuse.ENOENT
+	}
+	out.Fh = fs.handles.add(h)
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH
+	return fuse.OK
+}
+
+// writeControl carries out one command: one write is one command.
+func (fs *FS) writeControl(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	if in.NodeId != commandNode {
+		return 0, fuse.EBADF
+	}
+	command := strings.TrimSuffix(string(data), "\n")
+	err := fs.command(command)
+	log := fs.Log.Info()
+	if err != nil {
+		log = fs.Log.Warn().Err(err)
+	}
+	log.Str("command", command).Uint32("pid", in.Pid).Msg("control")
+	if st := commandStatus(err); !st.Ok() {
+		return 0, st
+	}
+	return uint32(len(data)), fuse.OK
+}
+
+// errCommand is the cause of every refusal of a malformed command.
+var errCommand = errors.New("malformed command: release [--force] PATH, relative to the mount, without links and \"..\"")
+
+func commandStatus(err error) fuse.Status {
+	var held *lockmgr.HeldError
+	switch {
+	case errors.Is(err, errCommand):
+		return fuse.EINVAL
+	case errors.As(err, &held):
+		return fuse.EBUSY
+	}
+	return status(err)
+}
+
+// command does what a line of the control file says. There is one command so far.
+func (fs *FS) command(line string) error {
+	path, ok := strings.CutPrefix(line, "release ")
+	if !ok {
+		return errCommand
+	}
+	path, force := strings.CutPrefix(path, "--force ")
+	key, err := fs.resolve(path)
+	if err != nil {
+		return err
+	}
+	defer fs.inodes.unpin(key.Dir)
+	return fs.Locks.ForceRelease(key, force)
+}
+
+// resolve finds the lock that a path names and takes notice of it if nobody has. Its
+// directory is pinned, which the caller must undo.
+func (fs *FS) resolve(name string) (lockmgr.Key, error) {
+	dir, base := path.Split(name)
+	if name == "" || path.Clean(name) != name || path.IsAbs(name) || base == ".." || base == "." {
+		return lockmgr.Key{}, errCommand
+	}
+	fd, err := unix.Openat2(int(fs.Root.Fd()), "./"+dir, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	switch err {
+	case nil:
+	case unix.EXDEV, unix.ELOOP:
+		return lockmgr.Key{}, errCommand
+	default:
+		return lockmgr.Key{}, err
+	}
+	n, err := fs.pinDir(fd)
+	if err != nil {
+		return lockmgr.Key{}, err
+	}
+	key := n.key(base)
+	found := childID(n, base)
+	if !fs.Locks.Policy.IsLock(base) || found == (lockmgr.InodeID{}) {
+		fs.inodes.unpin(n.real)
+		return lockmgr.Key{}, unix.ENOENT
+	}
+	fs.Locks.Met(key, found)
+	return key, nil
+}
+
+// pinDir makes an inode of a descriptor, which it takes over, and pins it.
+func (fs *FS) pinDir(fd int) (*inode, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return fs.inodes.intern(fd, &st, func(n *inode) { n.pins++ }), nil
+}

@@ -1,0 +1,208 @@
+package fsnode
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Create makes a file and opens it. For a lock's name and O_EXCL this is where grants
+// are given.
+func (fs *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	if isControl(in.NodeId, name) {
+		return fuse.EACCES
+	}
+	dir := fs.inodes.node(in.NodeId)
+	if dir == nil {
+		return fuse.EACCES
+	}
+	if !fs.Locks.Policy.IsLock(name) {
+		return fs.createPlain(dir, in, name, out)
+	}
+	turn := fs.Locks.At(dir.key(name))
+	defer turn.End()
+	if in.Flags&unix.O_EXCL != 0 {
+		return fs.createLock(turn, dir, in, name, out)
+	}
+	if st := fs.makeWay(turn, fs.caller(&in.InHeader), false); !st.Ok() {
+		return st
+	}
+	return fs.createPlain(dir, in, name, out)
+}
+
+// createLock makes the lock if nobody holds it. The turn is held all along.
+func (fs *FS) createLock(turn *lockmgr.Turn, dir *inode, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	c := fs.caller(&in.InHeader)
+	o, err := turn.Create(c.who())
+	if err != nil {
+		return status(err)
+	}
+	if o.Refused() {
+		return refusal(o)
+	}
+	fd, err := fs.openNew(dir, in, name)
+	if err != nil {
+		return status(err)
+	}
+	path, st, err := fs.pathOf(fd)
+	if err != nil { // nothing may stay that nobody was granted
+		unix.Unlinkat(dir.fd, name, 0)
+		unix.Close(fd)
+		return status(err)
+	}
+	token := turn.Granted(fs.Callers.Describe(c.who()), realID(st), lockmgr.KindFile, true)
+	n := fs.lockEntry(path, st, lockmgr.AsItIs, &out.EntryOut)
+	out.Fh = fs.handles.add(&handle{fd: fd, node: n, grant: &grant{dir.key(name), token}})
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO
+	return fuse.OK
+}
+
+func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	fd, err := fs.openNew(dir, in, name)
+	if err != nil {
+		return status(err)
+	}
+	path, st, err := fs.pathOf(fd)
+	if err != nil {
+		unix.Close(fd)
+		return status(err)
+	}
+	n := fs.entry(path, st, &out.EntryOut)
+	if fs.Locks.Policy.IsLock(name) {
+		out.SetEntryTimeout(0)
+		out.SetAttrTimeout(0)
+	}
+	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
+	out.OpenFlags = fuse.FOPEN_NOFLUSH
+	return fuse.OK
+}
+
+func (fs *FS) openNew(dir *inode, in *fuse.CreateIn, name string) (fd int, err error) {
+	flags := int(in.Flags) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	err = fs.asCaller(&in.InHeader, func() error {
+		fd, err = retryFd(func() (int, error) { return unix.Openat(dir.fd, name, flags, in.Mode&07777) })
+		return err
+	})
+	return fd, err
+}
+
+// pathOf gives an O_PATH descriptor of an open file, and its attributes.
+func (fs *FS) pathOf(fd int) (path int, st *unix.Stat_t, err error) {
+	st = new(unix.Stat_t)
+	if err := unix.Fstat(fd, st); err != nil {
+		return -1, nil, err
+	}
+	path, err = fs.reopen(fd, unix.O_PATH)
+	return path, st, err
+}
+
+// makeWay takes out of the way of an act, that is granted to nobody, what the act was
+// not shown.
+func (fs *FS) makeWay(turn *lockmgr.Turn, c *caller, exclusive bool) fuse.Status {
+	o, err := turn.MakeWay(c.who(), exclusive)
+	if err != nil {
+		return status(err)
+	}
+	if o.Refused() {
+		return refusal(o)
+	}
+	return fuse.OK
+}
+
+// making does an act that brings an entry into being without a handle, and answers
+// with the entry. exclusive says whether it fails if the entry exists.
+func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(dir *inode) error) fuse.Status {
+	if isControl(h.NodeId, name) {
+		return fuse.Status(unix.EEXIST)
+	}
+	dir := fs.inodes.node(h.NodeId)
+	if dir == nil {
+		return fuse.EACCES
+	}
+	lock := fs.Locks.Policy.IsLock(name)
+	if lock {
+		turn := fs.Locks.At(dir.key(name))
+		defer turn.End()
+		if st := fs.makeWay(turn, fs.caller(h), true); !st.Ok() {
+			return st
+		}
+	}
+	if err := fs.asCaller(h, func() error { return do(dir) }); err != nil {
+		return status(err)
+	}
+	fd, st, err := statChild(dir, name)
+	if err != nil {
+		return status(err)
+	}
+	if lock {
+		fs.lockEntry(fd, st, lockmgr.AsItIs, out)
+	} else {
+		fs.entry(fd, st, out)
+	}
+	return fuse.OK
+}
+
+// Mkdir makes a directory.
+func (fs *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	return fs.making(&in.InHeader, name, out, func(dir *inode) error {
+		return unix.Mkdirat(dir.fd, name, in.Mode&07777)
+	})
+}
+
+// Mknod makes a file, fifo, socket or device.
+func (fs *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	return fs.making(&in.InHeader, name, out, func(dir *inode) error {
+		return unix.Mknodat(dir.fd, name, in.Mode, int(in.Rdev))
+	})
+}
+
+// Symlink makes a symbolic link.
+func (fs *FS) Symlink(_ <-chan struct{}, h *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+	return fs.making(h, name, out, func(dir *inode) error {
+		return unix.Symlinkat(target, dir.fd, name)
+	})
+}
+
+// Link gives an inode one more name, unless it is a lock that somebody else holds.
+func (fs *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	n := fs.inodes.node(in.Oldnodeid)
+	if n == nil {
+		return fuse.EPERM
+	}
+	if st := fs.changing(n, fs.caller(&in.InHeader), func() fuse.Status { return fuse.OK }); !st.Ok() {
+		return st
+	}
+	return fs.making(&in.InHeader, name, out, func(dir *inode) error {
+		if n.isSymlink() || fs.ForAll {
+			return unix.Linkat(n.fd, "", dir.fd, name, unix.AT_EMPTY_PATH)
+		}
+		return unix.Linkat(fs.proc, n.link, dir.fd, name, unix.AT_SYMLINK_FOLLOW)
+	})
+}
+
+// Tmpfile makes a file without a name.
+func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut) fuse.Status {
+	dir := fs.inodes.node(in.NodeId)
+	if dir == nil {
+		return fuse.EACCES
+	}
+	var fd int
+	flags := int(in.Flags)&^unix.O_CREAT | unix.O_TMPFILE | unix.O_CLOEXEC
+	err := fs.asCaller(&in.InHeader, func() (err error) {
+		fd, err = retryFd(func() (int, error) { return unix.Openat(fs.proc, dir.link, flags, in.Mode&07777) })
+		return err
+	})
+	if err != nil {
+		return status(err)
+	}
+	path, st, err := fs.pathOf(fd)
+	if err != nil {
+		unix.Close(fd)
+		return status(err)
+	}
+	n := fs.entry(path, st, &out.EntryOut)
+	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
+	out.OpenFlags = fuse.FOPEN_NOFLUSH
+	return fuse.OK
+}

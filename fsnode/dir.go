@@ -1,0 +1,104 @@
+package fsnode
+
+import (
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// dirStream lists a directory. Its offsets are those of the real file system, so a
+// cookie stays valid as long as it does there.
+type dirStream struct {
+	mu      sync.Mutex // guards the rest; lockmgr is asked with it taken
+	fd      int
+	buf     []byte
+	entries []fuse.DirEntry // read and not handed out yet
+	next    uint64          // offset at which entries start
+}
+
+// OpenDir opens a directory for listing.
+func (fs *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	n := fs.inodes.node(in.NodeId)
+	if n == nil {
+		return fuse.OK // the control directory lists nothing
+	}
+	fd, err := fs.open(n, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return status(err)
+	}
+	out.Fh = fs.handles.add(&handle{fd: fd, node: n, dir: &dirStream{fd: fd}})
+	return fuse.OK
+}
+
+// ReadDir lists a directory: of the locks, those that are held show to their owners
+// only, and those that are on their way out to nobody.
+func (fs *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	h := fs.handles.file(in.Fh)
+	if h == nil || h.dir == nil {
+		return fuse.OK
+	}
+	listed := func(string) bool { return true }
+	if fs.Locks.TracksIn(h.node.real) {
+		c := fs.caller(&in.InHeader)
+		listed = func(name string) bool {
+			return !fs.Locks.Policy.IsLock(name) || fs.Locks.Listed(h.node.key(name), c.who)
+		}
+	}
+	return status(h.dir.list(in.Offset, listed, out))
+}
+
+// list adds entries from offset on until out is full or there are no more.
+func (s *dirStream) list(offset uint64, listed func(string) bool, out *fuse.DirEntryList) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if offset != s.next || offset == 0 {
+		if _, err := unix.Seek(s.fd, int64(offset), unix.SEEK_SET); err != nil {
+			return err
+		}
+		s.entries, s.next = nil, offset
+	}
+	for {
+		for len(s.entries) > 0 {
+			e := s.entries[0]
+			if listed(e.Name) && !out.AddDirEntry(e) {
+				return nil
+			}
+			s.entries, s.next = s.entries[1:], e.Off
+		}
+		if more, err := s.fill(); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// dirBuffer is how much of a directory is read at once, in bytes.
+const dirBuffer = 32 << 10
+
+func (s *dirStream) fill() (more bool, err error) {
+	if s.buf == nil {
+		s.buf = make([]byte, dirBuffer)
+	}
+	n, err := retryFd(func() (int, error) { return unix.Getdents(s.fd, s.buf) })
+	if err != nil || n == 0 {
+		return false, err
+	}
+	for rest := s.buf[:n]; len(rest) > 0; {
+		var e fuse.DirEntry
+		rest = rest[e.Parse(rest):]
+		s.entries = append(s.entries, e)
+	}
+	return true, nil
+}
+
+// ReleaseDir is the last close of a directory.
+func (fs *FS) ReleaseDir(in *fuse.ReleaseIn) {
+	if h := fs.handles.remove(in.Fh); h != nil && h.node != nil {
+		unix.Close(h.fd)
+	}
+}
+
+// FsyncDir brings a directory to the disk.
+func (fs *FS) FsyncDir(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
+	return fs.Fsync(nil, in)
+}

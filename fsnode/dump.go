@@ -1,0 +1,100 @@
+package fsnode
+
+import (
+	"encoding/json"
+	"os"
+	"time"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Dump is what .sessionlockfs/locks says. It is an interface that programs rely on:
+// fields are only ever added.
+type Dump struct {
+	Version int        `json:"version"` // of this format: 1
+	Mount   MountDump  `json:"mount"`
+	Locks   []LockDump `json:"locks"`
+}
+
+// MountDump tells of the mount.
+type MountDump struct {
+	Source     string    `json:"source"`
+	Mountpoint string    `json:"mountpoint"`
+	PID        int       `json:"pid"`
+	UID        int       `json:"uid"`
+	BootID     string    `json:"boot_id"`
+	StartedAt  time.Time `json:"started_at"`
+}
+
+// LockDump tells of one lock.
+type LockDump struct {
+	Path           string          `json:"path"` // relative to the mount
+	Kind           string          `json:"kind"`
+	State          string          `json:"state"`
+	Token          lockmgr.Token   `json:"token,omitempty"`
+	Owner          *OwnerDump      `json:"owner,omitempty"`
+	CreatedAt      time.Time       `json:"created_at"`
+	HandleOpen     bool            `json:"handle_open"`
+	Contenders     []ContenderDump `json:"contenders"`
+	RefusedChanges int             `json:"refused_changes"`
+	Verdict        string          `json:"verdict,omitempty"`
+	Reason         string          `json:"reason,omitempty"`
+}
+
+// OwnerDump tells of an owner.
+type OwnerDump struct {
+	PID       int32   `json:"pid"`
+	StartTime uint64  `json:"start_time"`
+	BootID    string  `json:"boot_id"`
+	PIDNS     uint64  `json:"pid_ns"`
+	NSPIDs    []int32 `json:"ns_pids"`
+	UID       uint32  `json:"uid"`
+	Comm      string  `json:"comm"`
+	Container string  `json:"container"`
+}
+
+// ContenderDump tells of a process that looked the name up of late.
+type ContenderDump struct {
+	PID      int32     `json:"pid"`
+	Comm     string    `json:"comm"`
+	LastSeen time.Time `json:"last_seen"`
+}
+
+// dump gives the state of all locks as JSON.
+func (fs *FS) dump() ([]byte, error) {
+	d := Dump{Version: 1, Mount: fs.dumpMount(), Locks: []LockDump{}}
+	for _, l := range fs.Locks.Snapshot() {
+		d.Locks = append(d.Locks, fs.dumpLock(l))
+	}
+	data, err := json.Marshal(d)
+	return append(data, '\n'), err
+}
+
+func (fs *FS) dumpMount() MountDump {
+	return MountDump{
+		Source: fs.Root.Name(), Mountpoint: fs.Mountpoint, PID: fs.self, UID: os.Getuid(),
+		BootID: fs.BootID, StartedAt: fs.started,
+	}
+}
+
+func (fs *FS) dumpLock(l lockmgr.Lock) LockDump {
+	d := LockDump{
+		Path: fs.pathOfKey(l.Key), Kind: l.Kind.String(), State: l.State.String(), Token: l.Token,
+		CreatedAt: l.Since, HandleOpen: l.HandleOpen, RefusedChanges: l.Refused,
+		Contenders: []ContenderDump{},
+	}
+	if l.State == lockmgr.Untracked {
+		d.Verdict, d.Reason = l.Finding.Verdict.String(), l.Finding.Reason
+	}
+	if o := l.Owner; o.Known() {
+		d.Owner = &OwnerDump{
+			PID: o.PID, StartTime: o.StartTime, BootID: fs.BootID, PIDNS: o.PIDNS, NSPIDs: o.NSPIDs,
+			UID: o.UID, Comm: o.Comm, Container: o.Container,
+		}
+	}
+	for _, c := range l.Contenders {
+		comm := fs.Callers.Describe(c.Identity).Comm
+		d.Contenders = append(d.Contenders, ContenderDump{PID: c.PID, Comm: comm, LastSeen: c.LastSeen})
+	}
+	return d
+}

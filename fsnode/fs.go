@@ -1,0 +1,169 @@
+package fsnode
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Callers tells who makes a request. Its methods are called while the thread they ask
+// about waits for our answer, so its ids can't be used again meanwhile.
+type Callers interface {
+	// Identify names the process of a thread; the zero Identity if it can't be named.
+	Identify(tid uint32) lockmgr.Identity
+	// Describe tells more of a process; best effort, it may be dead.
+	Describe(lockmgr.Identity) lockmgr.Process
+	// ExclusiveCreate reports whether the thread is inside an exclusive create.
+	ExclusiveCreate(tid uint32) (yes, known bool)
+}
+
+// Config is what an FS is made of. Locks is set once the Manager is made with the FS
+// as its Tree and Reaper, before the first request.
+type Config struct {
+	Root       *os.File // the real directory, opened before it was mounted over
+	Mountpoint string   // absolute
+	Callers    Callers
+	Log        zerolog.Logger
+	CacheTime  time.Duration // how long the kernel may believe us about what is no lock
+	BootID     string        // for the dump
+	ForAll     bool          // mounted by root for everybody: the kernel checks permissions, we create as the caller
+}
+
+// FS serves one mount. Its methods are called by many goroutines at once; what they
+// share is in inodeTable and handleTable, each with its own lock, and in lockmgr.
+//
+// Lock order: a turn of lockmgr, then lockmgr's own mutex, then inodeTable.mu or
+// handleTable.mu, which are never held together.
+type FS struct {
+	fuse.RawFileSystem
+	Config
+	Locks *lockmgr.Manager
+
+	inodes  *inodeTable
+	handles *handleTable
+	reaping *reaper
+	proc    int // O_PATH descriptor of /proc/self/fd
+	self    int
+	started time.Time
+}
+
+// New makes the file system of a real directory.
+func New(c Config) (*FS, error) {
+	proc, err := unix.Open("/proc/self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /proc/self/fd: %w", err)
+	}
+	fs := &FS{
+		RawFileSystem: fuse.NewDefaultRawFileSystem(),
+		Config:        c,
+		inodes:        newInodeTable(firstNode),
+		handles:       newHandleTable(),
+		proc:          proc,
+		self:          os.Getpid(),
+		started:       time.Now(),
+	}
+	fs.reaping = newReaper(fs)
+	if err := fs.addRoot(); err != nil {
+		unix.Close(proc)
+		return nil, err
+	}
+	return fs, nil
+}
+
+// addRoot makes node 1, which the kernel never looks up and never forgets.
+func (fs *FS) addRoot() error {
+	fd, err := fs.reopen(int(fs.Root.Fd()), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return fmt.Errorf("open the real directory: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	fs.inodes.last = fuse.FUSE_ROOT_ID - 1
+	fs.inodes.intern(fd, &st, func(n *inode) { n.pins++ })
+	fs.inodes.last = firstNode - 1
+	return nil
+}
+
+// Run removes, until the FS is closed, what is to go. It must run in its own goroutine.
+func (fs *FS) Run() { fs.reaping.run() }
+
+// Close gives back what the FS holds, once the mount is gone.
+func (fs *FS) Close() {
+	fs.reaping.close()
+	unix.Close(fs.proc)
+}
+
+// String names the file system for go-fuse.
+func (fs *FS) String() string { return "sessionlockfs" }
+
+// caller is who made a request: found out at most once, and only if the law asks.
+type caller struct {
+	fs    *FS
+	tid   uint32
+	id    lockmgr.Identity
+	asked bool
+}
+
+func (fs *FS) caller(h *fuse.InHeader) *caller { return &caller{fs: fs, tid: h.Pid} }
+
+func (c *caller) who() lockmgr.Identity {
+	if !c.asked {
+		c.id, c.asked = c.fs.Callers.Identify(c.tid), true
+	}
+	return c.id
+}
+
+// creating reports whether the request is, or may be, that of an exclusive create.
+func (c *caller) creating() bool {
+	yes, known := c.fs.Callers.ExclusiveCreate(c.tid)
+	return yes || !known
+}
+
+// reopen opens the inode of a descriptor anew.
+func (fs *FS) reopen(fd, flags int) (int, error) {
+	return retryFd(func() (int, error) {
+		return unix.Openat(fs.proc, fmt.Sprint(fd), flags|unix.O_CLOEXEC, 0)
+	})
+}
+
+// open opens an inode anew, with flags as open(2) has them.
+func (fs *FS) open(n *inode, flags int) (int, error) {
+	if n.isSymlink() {
+		return -1, unix.ELOOP
+	}
+	return retryFd(func() (int, error) {
+		return unix.Openat(fs.proc, n.link, flags&^unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+}
+
+// Forget takes references of the kernel's back.
+func (fs *FS) Forget(node, n uint64) {
+	if node >= firstNode {
+		fs.inodes.forget(node, n)
+	}
+}
+
+// StatFs tells the room on the real file system.
+func (fs *FS) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	n := fs.inodes.node(h.NodeId)
+	if n == nil {
+		n = fs.inodes.node(fuse.FUSE_ROOT_ID)
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(n.fd, &st); err != nil {
+		return status(err)
+	}
+	out.Blocks, out.Bfree, out.Bavail = st.Blocks, st.Bfree, st.Bavail
+	out.Files, out.Ffree = st.Files, st.Ffree
+	out.Bsize, out.NameLen, out.Frsize = uint32(st.Bsize), uint32(st.Namelen), uint32(st.Frsize)
+	return fuse.OK
+}

@@ -1,0 +1,58 @@
+package fsnode
+
+import (
+	"sync"
+
+	"sessionlockfs/lockmgr"
+)
+
+// handle is an open file or directory.
+type handle struct {
+	fd    int
+	node  *inode
+	grant *grant     // the creating handle of a lock
+	dir   *dirStream // of a directory
+	text  []byte     // of a control file: what it said when it was opened
+
+	mu   sync.Mutex // guards view
+	view []byte     // a held lock as rendered when this handle read its start
+}
+
+// grant says which lock a handle created.
+type grant struct {
+	key   lockmgr.Key
+	token lockmgr.Token
+}
+
+// handleTable gives numbers to open handles. mu guards the fields, nothing is locked
+// inside it.
+type handleTable struct {
+	mu   sync.RWMutex
+	open map[uint64]*handle
+	last uint64
+}
+
+func newHandleTable() *handleTable { return &handleTable{open: map[uint64]*handle{}} }
+
+func (t *handleTable) add(h *handle) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last++
+	t.open[t.last] = h
+	return t.last
+}
+
+// file finds a handle; nil if there is none.
+func (t *handleTable) file(fh uint64) *handle {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.open[fh]
+}
+
+func (t *handleTable) remove(fh uint64) *handle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := t.open[fh]
+	delete(t.open, fh)
+	return h
+}

@@ -1,0 +1,144 @@
+package fsnode
+
+import (
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// inode is what the kernel knows by a node id: an inode of the real file system, held
+// by an O_PATH descriptor, so that its number can't be used again meanwhile.
+type inode struct {
+	id   uint64 // node id
+	real lockmgr.InodeID
+	fd   int    // O_PATH
+	link string // fd in decimal: the inode's name in /proc/self/fd
+	mode uint32 // file type bits
+
+	lookups uint64 // how many references the kernel has; guarded by inodeTable.mu
+	pins    int    // how many we have; guarded by inodeTable.mu
+}
+
+func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
+
+// key names an entry of this directory.
+func (n *inode) key(name string) lockmgr.Key { return lockmgr.Key{Dir: n.real, Name: name} }
+
+// inodeTable knows every inode in use. mu guards the maps and the counts, is held for
+// map operations only, and nothing is locked inside it.
+type inodeTable struct {
+	mu     sync.RWMutex
+	byNode map[uint64]*inode
+	byReal map[lockmgr.InodeID]*inode
+	last   uint64 // the last node id given
+}
+
+func newInodeTable(firstNode uint64) *inodeTable {
+	return &inodeTable{
+		byNode: map[uint64]*inode{},
+		byReal: map[lockmgr.InodeID]*inode{},
+		last:   firstNode - 1,
+	}
+}
+
+// node finds the inode of a request. It is there: the kernel has a reference.
+func (t *inodeTable) node(id uint64) *inode {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.byNode[id]
+}
+
+// remember gives the inode that fd is an O_PATH descriptor of one more reference of the
+// kernel's. It takes fd over.
+func (t *inodeTable) remember(fd int, st *unix.Stat_t) *inode {
+	n := t.intern(fd, st, func(n *inode) { n.lookups++ })
+	return n
+}
+
+// intern finds or makes the inode and counts the reference.
+func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode {
+	real := realID(st)
+	t.mu.Lock()
+	n, known := t.byReal[real]
+	if !known {
+		t.last++
+		n = &inode{id: t.last, real: real, fd: fd, link: strconv.Itoa(fd), mode: st.Mode & unix.S_IFMT}
+		t.byNode[n.id], t.byReal[real] = n, n
+	}
+	count(n)
+	t.mu.Unlock()
+	if known {
+		unix.Close(fd)
+	}
+	return n
+}
+
+// forget takes n of the kernel's references back.
+func (t *inodeTable) forget(id, n uint64) {
+	t.mu.Lock()
+	node := t.byNode[id]
+	if node == nil {
+		t.mu.Unlock()
+		return
+	}
+	node.lookups -= min(n, node.lookups)
+	t.dropUnused(node)
+}
+
+// pin and unpin keep the inode whatever the kernel forgets.
+func (t *inodeTable) pin(real lockmgr.InodeID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.byReal[real]; n != nil {
+		n.pins++
+	}
+}
+
+func (t *inodeTable) unpin(real lockmgr.InodeID) {
+	t.mu.Lock()
+	n := t.byReal[real]
+	if n == nil {
+		t.mu.Unlock()
+		return
+	}
+	n.pins--
+	t.dropUnused(n)
+}
+
+// dropUnused ends an inode that nobody refers to. Caller holds t.mu, which is given up.
+func (t *inodeTable) dropUnused(n *inode) {
+	unused := n.lookups == 0 && n.pins <= 0
+	if unused {
+		delete(t.byNode, n.id)
+		delete(t.byReal, n.real)
+	}
+	t.mu.Unlock()
+	if unused {
+		unix.Close(n.fd)
+	}
+}
+
+// borrow finds a real inode and pins it; the caller must unpin it. Nil if it is not in use.
+func (t *inodeTable) borrow(real lockmgr.InodeID) *inode {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byReal[real]
+	if n != nil {
+		n.pins++
+	}
+	return n
+}
+
+// count is the number of inodes in use.
+func (t *inodeTable) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.byNode)
+}
+
+func realID(st *unix.Stat_t) lockmgr.InodeID {
+	return lockmgr.InodeID{Dev: uint64(st.Dev), Ino: st.Ino}
+}

@@ -1,0 +1,140 @@
+package mount
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenSource opens the real directory and becomes its one arbiter: the exclusive flock
+// on it lasts as long as the file is open, in whatever namespace somebody still uses the
+// mount (rule 12). The file's name is the absolute path without links. The error is a *Refusal.
+func OpenSource(dir string) (*os.File, error) {
+	path, err := resolve(dir)
+	if err != nil {
+		return nil, err
+	}
+	if top, ok := Top(path); ok && top.Type == FSType {
+		return nil, &Refusal{Cause: Taken, What: path + " is a sessionlockfs mount already",
+			Advice: fmt.Sprintf("nothing to do; `sessionlockfs unmount %s` ends it", path)}
+	}
+	source, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, refuseSource(path, err)
+	}
+	if err := arbitrate(source); err != nil {
+		source.Close()
+		return nil, err
+	}
+	return source, nil
+}
+
+// resolve gives the absolute path without links, before anything is opened.
+func resolve(dir string) (string, error) {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return "", refuseSource(dir, err)
+	}
+	if top, ok := Top(path); ok && top.Type == FSType {
+		if _, err := os.Stat(path); err != nil {
+			return "", refuseSource(path, err)
+		}
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", refuseSource(path, err)
+	}
+	return real, nil
+}
+
+func refuseSource(path string, err error) *Refusal {
+	r := &Refusal{Cause: BadDirectory, What: "can't use " + path, Err: err}
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		r.Err = p.Err
+	}
+	switch {
+	case errors.Is(err, unix.ENOTCONN) || errors.Is(err, unix.ECONNABORTED):
+		return &Refusal{Cause: Dead, What: path + " is a dead mount: its process is gone",
+			Advice: fmt.Sprintf("clear it with `sessionlockfs unmount %s`, then mount again", path)}
+	case errors.Is(err, fs.ErrNotExist):
+		r.What, r.Err = path+" does not exist", nil
+		r.Advice = "make it first: mkdir -p " + path
+	case errors.Is(err, unix.ENOTDIR):
+		r.What, r.Err = path+" is not a directory", nil
+		r.Advice = "name the directory that holds the sessions"
+	case errors.Is(err, fs.ErrPermission):
+		r.Advice = "run as root, or as the user whose agents use it"
+	}
+	return r
+}
+
+// arbitrate takes the flock that only one arbiter of a tree can have.
+func arbitrate(source *os.File) error {
+	err := unix.Flock(int(source.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return nil
+	}
+	if err != unix.EWOULDBLOCK {
+		return &Refusal{Cause: BadDirectory, What: "can't lock " + source.Name(), Err: err,
+			Advice: "its file system must have flock(2)"}
+	}
+	who := "another process"
+	var st unix.Stat_t
+	if unix.Fstat(int(source.Fd()), &st) == nil {
+		if name := flockHolder(&st); name != "" {
+			who = name
+		}
+	}
+	return &Refusal{Cause: Taken, What: source.Name() + " has an arbiter already: " + who,
+		Advice: "two would grant one lock twice; unmount it first, and end the containers that still have its mount"}
+}
+
+// flockHolder names who holds the flock on an inode; see proc_locks(5). "" if it can't
+// be told, as for a process in another PID namespace.
+func flockHolder(st *unix.Stat_t) string {
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	want := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) >= 6 && fields[1] == "FLOCK" && fields[5] == want {
+			return nameOf(fields[4])
+		}
+	}
+	return ""
+}
+
+func nameOf(pid string) string {
+	comm, err := os.ReadFile("/proc/" + pid + "/comm")
+	if err != nil {
+		return "PID " + pid
+	}
+	return strings.TrimSpace(string(comm)) + " (PID " + pid + ")"
+}
+
+// ResolvePoint gives the absolute path without links of a directory to mount over. The
+// error is a *Refusal.
+func ResolvePoint(dir string) (string, error) {
+	path, err := resolve(dir)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", refuseSource(path, err)
+	}
+	if !info.IsDir() {
+		return "", refuseSource(path, unix.ENOTDIR)
+	}
+	return path, nil
+}

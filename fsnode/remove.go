@@ -1,0 +1,143 @@
+package fsnode
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Unlink removes an entry that is no directory.
+func (fs *FS) Unlink(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return fs.removing(h, name, 0)
+}
+
+// Rmdir removes an empty directory.
+func (fs *FS) Rmdir(_ <-chan struct{}, h *fuse.InHeader, name string) fuse.Status {
+	return fs.removing(h, name, unix.AT_REMOVEDIR)
+}
+
+func (fs *FS) removing(h *fuse.InHeader, name string, flags int) fuse.Status {
+	dir := fs.inodes.node(h.NodeId)
+	if dir == nil || isControl(h.NodeId, name) {
+		return fuse.EACCES
+	}
+	remove := func() error { return unix.Unlinkat(dir.fd, name, flags) }
+	turn := fs.Locks.Known(dir.key(name))
+	if turn == nil {
+		return status(remove())
+	}
+	defer turn.End()
+	c := fs.caller(h)
+	o := turn.Remove(c.who())
+	if o.Refused() {
+		return refusal(o)
+	}
+	err := remove()
+	if err == nil || err == unix.ENOENT {
+		turn.Removed(c.who(), o)
+	}
+	return status(err)
+}
+
+// Rename moves an entry: a removal of the old name and, if there is something there, a
+// replacement of the new one.
+func (fs *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, new string) fuse.Status {
+	from, to := fs.inodes.node(in.NodeId), fs.inodes.node(in.Newdir)
+	if from == nil || to == nil || isControl(in.NodeId, old) || isControl(in.Newdir, new) {
+		return fuse.EACCES
+	}
+	r := renaming{fs: fs, from: from, to: to, old: old, new: new, flags: in.Flags, c: fs.caller(&in.InHeader)}
+	return r.run()
+}
+
+// renaming is one rename, of which either name may be a lock's.
+type renaming struct {
+	fs       *FS
+	from, to *inode
+	old, new string
+	flags    uint32
+	c        *caller
+
+	source, target   *lockmgr.Turn // nil for a name that is no lock
+	leaves, replaces lockmgr.Outcome
+}
+
+func (r *renaming) run() fuse.Status {
+	r.takeTurns()
+	defer r.endTurns()
+	if o := r.decide(); o.Refused() {
+		return refusal(o)
+	}
+	err := unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags))
+	if err == nil {
+		r.record()
+	}
+	return status(err)
+}
+
+func (r *renaming) takeTurns() {
+	locks := r.fs.Locks
+	from, to := locks.Policy.IsLock(r.old), locks.Policy.IsLock(r.new)
+	switch {
+	case from && to:
+		r.source, r.target = locks.Turns(r.from.key(r.old), r.to.key(r.new))
+	case from:
+		r.source = locks.At(r.from.key(r.old))
+	case to:
+		r.target = locks.At(r.to.key(r.new))
+	}
+}
+
+func (r *renaming) endTurns() {
+	if r.source != nil {
+		r.source.End()
+	}
+	if r.target != nil && r.target != r.source {
+		r.target.End()
+	}
+}
+
+// decide asks about the target first: a refused rename must leave no trace at the source.
+func (r *renaming) decide() lockmgr.Outcome {
+	if r.target != nil {
+		if r.flags&unix.RENAME_NOREPLACE != 0 {
+			if o, err := r.target.MakeWay(r.c.who(), true); err != nil || o.Refused() {
+				return lockmgr.Exists
+			}
+		} else if r.replaces = r.target.Replace(r.c.who()); r.replaces.Refused() {
+			return r.replaces
+		}
+	}
+	if r.source == nil || r.source == r.target {
+		return lockmgr.Pass
+	}
+	if r.flags&unix.RENAME_EXCHANGE != 0 {
+		r.leaves = r.source.Replace(r.c.who())
+	} else {
+		r.leaves = r.source.Remove(r.c.who())
+	}
+	return r.leaves
+}
+
+func (r *renaming) record() {
+	if r.source != nil && r.source != r.target {
+		if r.flags&unix.RENAME_EXCHANGE != 0 {
+			r.source.Replaced(r.leaves, childID(r.from, r.old))
+		} else {
+			r.source.Removed(r.c.who(), r.leaves)
+		}
+	}
+	if r.target != nil && r.source != r.target {
+		r.target.Replaced(r.replaces, childID(r.to, r.new))
+	}
+}
+
+// childID is the inode of an entry now; zero if it can't be told.
+func childID(dir *inode, name string) lockmgr.InodeID {
+	var st unix.Stat_t
+	if unix.Fstatat(dir.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return lockmgr.InodeID{}
+	}
+	return realID(&st)
+}

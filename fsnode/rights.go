@@ -1,0 +1,43 @@
+package fsnode
+
+import (
+	"runtime"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// asCaller does something that creates an entry with the caller's fsuid and fsgid, so
+// that the entry is the caller's from the first moment. The kernel has checked by then
+// that the caller may (default_permissions), by all its groups, which we don't know: so
+// the thread keeps its power over permissions, except the one that would keep a set-gid
+// bit the caller may not have.
+func (fs *FS) asCaller(h *fuse.InHeader, do func() error) error {
+	if !fs.ForAll || h.Uid == 0 && h.Gid == 0 {
+		return do()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unix.SetfsgidRetGid(int(h.Gid))
+	defer unix.SetfsgidRetGid(0)
+	unix.SetfsuidRetUid(int(h.Uid))
+	defer unix.SetfsuidRetUid(0) // gives the capabilities of the file system kind back
+	if h.Uid != 0 {
+		if err := keepCapabilities(); err != nil {
+			return err
+		}
+	}
+	return do()
+}
+
+// keepCapabilities raises again what setfsuid dropped from this thread's effective set.
+func keepCapabilities() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	data[0].Effective = data[0].Permitted &^ (1 << unix.CAP_FSETID)
+	data[1].Effective = data[1].Permitted
+	return unix.Capset(&header, &data[0])
+}

@@ -1,0 +1,63 @@
+package fsnode
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Survey takes notice of every entry with a lock's name that was there before the
+// mount. It may take long in a large tree and runs beside the serving.
+func (fs *FS) Survey() {
+	started := time.Now()
+	fd, err := fs.reopen(int(fs.Root.Fd()), unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		err = fs.surveyDir(fd)
+	}
+	if err != nil {
+		fs.Log.Warn().Err(err).Msg("not every lock from before the mount could be looked at")
+	}
+	fs.Log.Debug().Dur("took", time.Since(started)).Msg("looked for locks from before the mount")
+}
+
+// surveyDir takes fd over.
+func (fs *FS) surveyDir(fd int) error {
+	n, err := fs.pinDir(fd)
+	if err != nil {
+		return err
+	}
+	defer fs.inodes.unpin(n.real)
+	list, err := fs.open(n, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	dir := os.NewFile(uintptr(list), "directory")
+	entries, err := dir.ReadDir(-1)
+	dir.Close()
+	for _, e := range entries {
+		if e.IsDir() {
+			err = errors.Join(err, fs.surveyChild(n, e.Name()))
+		} else if fs.Locks.Policy.IsLock(e.Name()) {
+			if found := childID(n, e.Name()); found != (lockmgr.InodeID{}) {
+				fs.Locks.Met(n.key(e.Name()), found)
+			}
+		}
+	}
+	return err
+}
+
+func (fs *FS) surveyChild(dir *inode, name string) error {
+	fd, st, err := statChild(dir, name)
+	if err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR || uint64(st.Dev) != dir.real.Dev {
+		unix.Close(fd)
+		return nil
+	}
+	return fs.surveyDir(fd)
+}
