@@ -1,0 +1,68 @@
+package serve
+
+import (
+	"github.com/rs/zerolog"
+
+	"sessionlockfs/fsnode"
+	"sessionlockfs/lockmgr"
+	"sessionlockfs/reclaim"
+)
+
+// journal writes one line for each thing that happens to a lock: grants and releases,
+// which are the ordinary course, only when debugging.
+type journal struct {
+	log zerolog.Logger
+	fs  *fsnode.FS
+}
+
+func (j *journal) record(ev lockmgr.Event) {
+	var line *zerolog.Event
+	switch ev.What {
+	case lockmgr.GrantedTo, lockmgr.Released:
+		line = j.log.Debug()
+	case lockmgr.Unwatched, lockmgr.Forced:
+		line = j.log.Warn()
+	case lockmgr.Refused:
+		if ev.Refused > quietAfter && ev.Refused%quietAfter != 0 {
+			return
+		}
+		line = j.log.Info()
+	default:
+		line = j.log.Info()
+	}
+	if !line.Enabled() {
+		return
+	}
+	line.Str("lock", j.fs.PathOf(ev.Key)).Uint64("token", uint64(ev.Token)).
+		Int32("owner", ev.Owner.PID).Str("owner_comm", ev.Owner.Comm)
+	if ev.What == lockmgr.Refused {
+		line.Str("act", ev.Act.String()).Int("refused", ev.Refused)
+	}
+	if ev.By.Known() && ev.By != ev.Owner.Identity {
+		line.Int32("by", ev.By.PID)
+	}
+	if ev.Reason != "" {
+		line.Str("reason", ev.Reason)
+	}
+	if ev.Payload != nil {
+		line.Bytes("payload", ev.Payload)
+	}
+	line.Msg(ev.What.String())
+}
+
+// quietAfter is how many refusals of one grant are each worth a line; after that only
+// every so many-th is, for a client that tries in a tight loop.
+const quietAfter = 20
+
+// deaths is lockmgr's view of the processes.
+type deaths struct {
+	processes *reclaim.Processes
+	watcher   *reclaim.Watcher
+	fs        *fsnode.FS
+}
+
+func (d *deaths) Watch(id lockmgr.Identity) error {
+	return d.watcher.Watch(id, d.fs.Locks.OwnerDied)
+}
+
+func (d *deaths) Verdict(id lockmgr.Identity) lockmgr.Verdict { return d.processes.Alive(id) }

@@ -1,0 +1,83 @@
+package serve
+
+import (
+	"sync"
+	"time"
+
+	"sessionlockfs/fsnode"
+	"sessionlockfs/lockmgr"
+	"sessionlockfs/reclaim"
+)
+
+// judge answers about untracked entries, in the background and many at a time, since a
+// judgement means a walk over all processes.
+//
+// mu guards the queue and is held for nothing else, so that Judge never waits.
+type judge struct {
+	fs        *fsnode.FS
+	processes *reclaim.Processes
+	locks     *lockmgr.Manager // set before run
+
+	mu   sync.Mutex
+	more *sync.Cond
+	todo []untracked
+}
+
+type untracked struct {
+	key   lockmgr.Key
+	inode lockmgr.InodeID
+}
+
+func newJudge(fs *fsnode.FS, p *reclaim.Processes) *judge {
+	j := &judge{fs: fs, processes: p}
+	j.more = sync.NewCond(&j.mu)
+	return j
+}
+
+// Judge queues an entry.
+func (j *judge) Judge(k lockmgr.Key, inode lockmgr.InodeID) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.todo = append(j.todo, untracked{k, inode})
+	j.more.Signal()
+}
+
+// run judges for as long as the process lives.
+func (j *judge) run() {
+	for {
+		batch := j.next()
+		subjects := make([]reclaim.Subject, len(batch))
+		for i, u := range batch {
+			subjects[i] = j.subject(u)
+		}
+		for i, finding := range j.processes.JudgeAll(subjects, j.locks.Policy.Grace) {
+			j.locks.Judged(batch[i].key, batch[i].inode, finding)
+		}
+	}
+}
+
+func (j *judge) next() (batch []untracked) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for len(j.todo) == 0 {
+		j.more.Wait()
+	}
+	batch, j.todo = j.todo, nil
+	return batch
+}
+
+// subject is what the processes are held against. What can't be read can't be judged.
+func (j *judge) subject(u untracked) reclaim.Subject {
+	s := reclaim.Subject{Inode: u.inode, Name: u.key.Name}
+	content, err := j.fs.Content(u.key, u.inode)
+	if err != nil {
+		return s
+	}
+	uid, changed, err := j.fs.Attributes(u.key, u.inode)
+	if err != nil {
+		return s
+	}
+	s.UID, s.Age = uid, time.Since(changed)
+	s.KeepsOpen = lockmgr.KeepsOpen(content, u.key.Name)
+	return s
+}

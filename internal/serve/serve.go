@@ -1,0 +1,253 @@
+// Package serve joins the parts into a mount that is served: lockmgr decides, fsnode
+// asks it, reclaim tells who lives.
+package serve
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/fsnode"
+	"sessionlockfs/fsnode/mount"
+	"sessionlockfs/internal/cli"
+	"sessionlockfs/lockmgr"
+	"sessionlockfs/reclaim"
+)
+
+// Config is what a mount is started with.
+type Config struct {
+	Source, Mountpoint string // the same for a mount over itself
+	Options            mount.Options
+	LogFile            string
+	LogLevel           string
+	CacheTime          time.Duration
+	ProcOnly           bool // identify callers by /proc even where the kernel has better
+}
+
+// DefaultCacheTime is how long the kernel believes us about names that are no locks.
+func (Config) DefaultCacheTime() time.Duration { return time.Second }
+
+// Run mounts, says when it is ready, and serves until nobody has the mount any more.
+func Run(c Config) error {
+	log, err := logger(c.LogLevel)
+	if err != nil {
+		return fmt.Errorf("%w: %w", cli.ErrUsage, err)
+	}
+	s := &server{config: c, log: log}
+	err = s.start()
+	cli.Report(err)
+	if err != nil {
+		return err
+	}
+	return s.untilUnmounted()
+}
+
+// server is one mount and the parts that serve it.
+type server struct {
+	config    Config
+	log       zerolog.Logger
+	processes *reclaim.Processes
+	watcher   *reclaim.Watcher
+	source    *os.File // holds the arbiter's flock
+	dev       uint64   // of the mounted file system
+	mount     *mount.Mount
+}
+
+func (s *server) start() error {
+	source, err := mount.OpenSource(s.config.Source)
+	if err != nil {
+		return err
+	}
+	s.source = source
+	point, err := s.mountpoint()
+	if err != nil {
+		return err
+	}
+	if err := s.lookAtProcesses(); err != nil {
+		return err
+	}
+	raiseFileLimit()
+	syscall.Umask(0) // the kernel has applied the caller's
+	fs, err := fsnode.New(fsnode.Config{
+		Root: source, Mountpoint: point, Callers: s.processes, Log: s.log,
+		CacheTime: s.config.CacheTime, BootID: bootID(), ForAll: os.Geteuid() == 0,
+	})
+	if err != nil {
+		return err
+	}
+	judge := newJudge(fs, s.processes)
+	fs.Locks = lockmgr.New(s.law(fs, judge))
+	judge.locks = fs.Locks
+	go judge.run()
+	s.warnOfBystanders()
+	if s.mount, err = mount.Start(fs, s.config.Options); err != nil {
+		return err
+	}
+	if top, ok := mount.Top(point); ok {
+		s.dev = top.Device
+	}
+	go fs.Survey()
+	s.log.Info().Str("dir", point).Int("pid", os.Getpid()).Msg("ready")
+	return nil
+}
+
+// law is what the law needs of the world.
+func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
+	policy := lockmgr.DefaultPolicy()
+	if !s.processes.CanReadIntent() {
+		policy.Evidence = nil
+		s.log.Warn().Msg("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
+	}
+	return lockmgr.Config{
+		Policy: policy, Tree: fs, Reaper: fs, Judge: j,
+		Deaths:     &deaths{s.processes, s.watcher, fs},
+		Self:       s.processes.Identify(uint32(os.Getpid())),
+		Now:        time.Now,
+		FirstToken: lockmgr.Token(time.Now().UnixMicro()), // above those of every earlier mount
+		Events:     (&journal{s.log, fs}).record,
+	}
+}
+
+// mountpoint is where to mount: the absolute path without links.
+func (s *server) mountpoint() (string, error) {
+	if s.config.Mountpoint == s.config.Source {
+		return s.source.Name(), nil
+	}
+	return mount.ResolvePoint(s.config.Mountpoint)
+}
+
+func (s *server) lookAtProcesses() (err error) {
+	features := reclaim.Probe()
+	if s.config.ProcOnly {
+		features = reclaim.Features{PidfdOpen: features.PidfdOpen}
+	}
+	procfs, err := ownProcfs()
+	if err != nil {
+		return err
+	}
+	s.processes = reclaim.New(reclaim.Options{Features: features, Procfs: procfs})
+	s.watcher, err = reclaim.NewWatcher(features)
+	if err != nil {
+		return fmt.Errorf("deaths can't be watched: %w", err)
+	}
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != initialPIDNamespace {
+		s.log.Warn().Str("pid_ns", ns).Msg("not in the initial PID namespace: locks of processes outside it are protected, but never known to be orphans")
+	}
+	return nil
+}
+
+// initialPIDNamespace is PROC_PID_INIT_INO of the kernel's proc_ns.h.
+const initialPIDNamespace = "pid:[4026531836]"
+
+// ownProcfs is a proc file system of our own PID namespace: /proc, or where /proc is of
+// another namespace, one that is mounted nowhere.
+func ownProcfs() (string, error) {
+	self, err := os.Readlink("/proc/self")
+	if err == nil && self == fmt.Sprint(os.Getpid()) {
+		return "/proc", nil
+	}
+	fs, err := unix.Fsopen("proc", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return "", refuseProc(err)
+	}
+	defer unix.Close(fs)
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return "", refuseProc(err)
+	}
+	dir, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return "", refuseProc(err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", dir), nil
+}
+
+func refuseProc(err error) error {
+	return &mount.Refusal{Cause: mount.NoFUSE, What: "/proc belongs to another PID namespace", Err: err,
+		Advice: "mount one of this namespace over it (unshare --mount-proc)"}
+}
+
+func (s *server) warnOfBystanders() {
+	var st unix.Stat_t
+	if unix.Fstat(int(s.source.Fd()), &st) != nil {
+		return
+	}
+	if who := s.processes.Reaching(uint64(st.Dev), s.source.Name()); len(who) > 0 {
+		s.log.Warn().Strs("processes", who).Str("dir", s.source.Name()).
+			Msg("processes reach the directory past the mount: restart them, or their locks are not arbitrated")
+	}
+}
+
+// untilUnmounted serves. A signal unmounts; if that can't be done it says who is in the
+// way and goes on: an uncovered directory would fork the state.
+func (s *server) untilUnmounted() error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	for {
+		select {
+		case <-s.mount.Done():
+			s.log.Info().Str("dir", s.mount.Point).Msg("unmounted")
+			return nil
+		case sig := <-signals:
+			s.unmount(sig)
+		}
+	}
+}
+
+// lettingGo is how long the kernel may take to end a connection that nobody has any more.
+const lettingGo = 2 * time.Second
+
+func (s *server) unmount(sig os.Signal) {
+	if err := s.mount.Unmount(); err != nil {
+		s.log.Error().Str("signal", sig.String()).Msg(cli.WithUsers(err, s.processes, s.dev).Error() + "; still serving")
+		return
+	}
+	select {
+	case <-s.mount.Done():
+	case <-time.After(lettingGo):
+		s.log.Warn().Strs("holders", s.processes.MountHolders(s.dev)).
+			Msg("unmounted here, and still served for containers that have the mount itself; it ends when they do")
+	}
+}
+
+func raiseFileLimit() {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return
+	}
+	limit.Cur = limit.Max
+	if most := fileLimit(); os.Geteuid() == 0 && most > limit.Max {
+		limit.Cur, limit.Max = most, most
+	}
+	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+}
+
+// fileLimit is the most descriptors the kernel lets one process have.
+func fileLimit() (n uint64) {
+	text, _ := os.ReadFile("/proc/sys/fs/nr_open")
+	_, _ = fmt.Sscan(string(text), &n)
+	return n
+}
+
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text))
+}
+
+func logger(level string) (zerolog.Logger, error) {
+	lv, err := zerolog.ParseLevel(level)
+	if err != nil {
+		return zerolog.Nop(), err
+	}
+	zerolog.TimeFieldFormat = time.RFC3339Nano
+	log := zerolog.New(os.Stderr)
+	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		log = zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.TimeOnly})
+	}
+	return log.Level(lv).With().Timestamp().Logger(), nil
+}
