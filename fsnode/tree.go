@@ -79,24 +79,53 @@ func (fs *FS) Remove(k lockmgr.Key, want lockmgr.InodeID) error {
 	return err
 }
 
-// Attributes tells who owns an untracked lock and when it was last changed, in content
-// or otherwise. ErrGone as in Content.
-func (fs *FS) Attributes(k lockmgr.Key, want lockmgr.InodeID) (uid uint32, changed time.Time, err error) {
+// Attributes are those of an untracked lock by which it is judged.
+type Attributes struct {
+	UID      uint32
+	Changed  time.Time // when it was last changed, in content or otherwise
+	Unopened bool      // the kernel says that nobody has it open
+}
+
+// Attributes looks at an untracked lock. ErrGone as in Content.
+func (fs *FS) Attributes(k lockmgr.Key, want lockmgr.InodeID) (a Attributes, err error) {
 	dir := fs.inodes.borrow(k.Dir)
 	if dir == nil {
-		return 0, changed, lockmgr.ErrGone
+		return a, lockmgr.ErrGone
 	}
 	defer fs.inodes.unpin(k.Dir)
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir.fd, k.Name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return 0, changed, err
+	fd, st, err := statChild(dir, k.Name)
+	if err != nil {
+		return a, err
 	}
-	if realID(&st) != want {
-		return 0, changed, lockmgr.ErrGone
+	defer unix.Close(fd)
+	if realID(st) != want {
+		return a, lockmgr.ErrGone
 	}
-	changed = time.Unix(st.Mtim.Unix())
-	if ctime := time.Unix(st.Ctim.Unix()); ctime.After(changed) {
-		changed = ctime
+	a = Attributes{UID: st.Uid, Changed: time.Unix(st.Mtim.Unix())}
+	if ctime := time.Unix(st.Ctim.Unix()); ctime.After(a.Changed) {
+		a.Changed = ctime
 	}
-	return st.Uid, changed, nil
+	a.Unopened = fs.unopened(fd, st)
+	return a, nil
+}
+
+// unopened asks the kernel for a write lease, which it gives only for a file that nobody
+// else has open, in whatever namespace and whether or not we may look there (fcntl(2),
+// F_SETLEASE). An O_PATH descriptor does not count. The lease is given back at once: who
+// opens the file meanwhile waits for that instant. A no can also mean that the file
+// system has no leases, or that the file is not ours.
+func (fs *FS) unopened(path int, st *unix.Stat_t) bool {
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false
+	}
+	fd, err := fs.reopen(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOATIME)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		return false
+	}
+	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
+	return err == nil
 }

@@ -73,11 +73,11 @@ func (j *judge) subject(u untracked) reclaim.Subject {
 	if err != nil {
 		return s
 	}
-	uid, changed, err := j.fs.Attributes(u.key, u.inode)
+	a, err := j.fs.Attributes(u.key, u.inode)
 	if err != nil {
 		return s
 	}
-	s.UID, s.Age = uid, time.Since(changed)
+	s.UID, s.Age, s.Unopened = a.UID, time.Since(a.Changed), a.Unopened
 	s.KeepsOpen = lockmgr.KeepsOpen(content, u.key.Name)
 	return s
 }

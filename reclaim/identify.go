@@ -1,0 +1,172 @@
+package reclaim
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Options says how processes are looked at.
+type Options struct {
+	// Features is what the kernel offers, usually Probe().
+	Features Features
+	// Procfs is where proc is mounted, of our own PID namespace; "" means /proc.
+	Procfs string
+	// Proxies are the command names of servers that act for processes elsewhere, so that
+	// their requests name nobody. Nil means nfsd, smbd, virtiofsd and sftp-server.
+	Proxies []string
+}
+
+// Processes looks at processes. Safe for concurrent use; takes no lock of its callers.
+type Processes struct {
+	features Features
+	proc     procfs
+	proxies  map[string]bool // read only
+	cache    *callerCache
+}
+
+// New makes a Processes. It opens nothing and needs no closing.
+func New(o Options) *Processes {
+	if o.Procfs == "" {
+		o.Procfs = "/proc"
+	}
+	if o.Proxies == nil {
+		o.Proxies = []string{"nfsd", "smbd", "virtiofsd", "sftp-server"}
+	}
+	p := &Processes{features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache()}
+	p.proxies = make(map[string]bool, len(o.Proxies))
+	for _, name := range o.Proxies {
+		p.proxies[name[:min(len(name), 15)]] = true // the kernel cuts commands to 15 bytes
+	}
+	return p
+}
+
+// Identify names the process of the thread that made a request. The thread must be
+// blocked in that request until Identify returns: then none of its ids can be reused
+// meanwhile. The zero Identity means that there is no telling: thread id 0 (a caller
+// outside our PID namespace), a known proxy, or a thread that is gone.
+//
+// Where the kernel has pidfs this takes three system calls for a thread seen within
+// the last second, and otherwise one reading of /proc/PID/stat on top; without pidfs two
+// files of /proc are read each time.
+func (p *Processes) Identify(tid uint32) lockmgr.Identity {
+	if tid == 0 || tid > 1<<30 {
+		return lockmgr.Identity{}
+	}
+	if p.features.Pidfs && p.features.PidfdThread {
+		return p.identifyByPidfd(int32(tid))
+	}
+	return p.identifyByProc(int32(tid))
+}
+
+func (p *Processes) identifyByPidfd(tid int32) lockmgr.Identity {
+	fd, err := openPidfd(tid, unix.PIDFD_THREAD)
+	if err != nil {
+		return lockmgr.Identity{}
+	}
+	defer unix.Close(fd)
+	thread, err := pidfdInode(fd)
+	if err != nil {
+		return lockmgr.Identity{}
+	}
+	now := time.Now()
+	known, ok := p.cache.get(tid, thread, now)
+	if !ok {
+		if known, err = p.lookAt(fd, tid, thread); err != nil {
+			return lockmgr.Identity{}
+		}
+		known.seen = now
+		p.cache.put(tid, known)
+	}
+	return known.claim()
+}
+
+// claim is the identity that a caller counts as.
+func (c caller) claim() lockmgr.Identity {
+	if c.proxy {
+		return lockmgr.Identity{}
+	}
+	return c.identity
+}
+
+// lookAt finds out everything about a thread, given a pidfd of it and its inode.
+func (p *Processes) lookAt(fd int, tid int32, thread uint64) (caller, error) {
+	tgid, err := p.groupOf(fd, tid)
+	if err != nil {
+		return caller{}, err
+	}
+	process := thread // a leader's thread and its process share one struct pid
+	if tgid != tid {
+		if process, err = processInode(tgid); err != nil {
+			return caller{}, err
+		}
+	}
+	return p.callerOf(tgid, process, thread)
+}
+
+func (p *Processes) groupOf(fd int, tid int32) (int32, error) {
+	if p.features.PidfdInfo {
+		return threadGroup(fd)
+	}
+	return p.proc.tgid(tid)
+}
+
+func (p *Processes) identifyByProc(tid int32) lockmgr.Identity {
+	tgid, err := p.proc.tgid(tid)
+	if err != nil {
+		return lockmgr.Identity{}
+	}
+	c, err := p.callerOf(tgid, 0, 0)
+	if err != nil {
+		return lockmgr.Identity{}
+	}
+	return c.claim()
+}
+
+// callerOf reads of a process what only /proc tells; a zombie leader still has its
+// start time there.
+func (p *Processes) callerOf(tgid int32, process, thread uint64) (caller, error) {
+	st, err := p.proc.stat(tgid)
+	if err != nil {
+		return caller{}, err
+	}
+	return caller{
+		thread:   thread,
+		identity: lockmgr.Identity{PID: tgid, StartTime: st.start, Pidfs: process},
+		proxy:    p.proxies[st.comm],
+	}, nil
+}
+
+// identityOf names a process that nothing keeps from vanishing. It is the identity of
+// whoever bears the PID while this runs: start time and pidfs inode are of one process
+// because the pidfd is still good after the start time was read.
+func (p *Processes) identityOf(pid int32) (lockmgr.Identity, error) {
+	if !p.features.Pidfs || !p.features.PidfdThread {
+		st, err := p.proc.stat(pid)
+		return lockmgr.Identity{PID: pid, StartTime: st.start}, err
+	}
+	ino, err := processInode(pid)
+	if err != nil {
+		return lockmgr.Identity{}, err
+	}
+	st, err := p.proc.stat(pid)
+	if err != nil {
+		return lockmgr.Identity{}, err
+	}
+	if again, err := processInode(pid); err != nil || again != ino {
+		return lockmgr.Identity{}, unix.ESRCH
+	}
+	return lockmgr.Identity{PID: pid, StartTime: st.start, Pidfs: ino}, nil
+}
+
+// processInode returns the pidfs inode of a process, not of one of its threads.
+func processInode(pid int32) (uint64, error) {
+	fd, err := openPidfd(pid, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	return pidfdInode(fd)
+}

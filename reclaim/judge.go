@@ -1,0 +1,197 @@
+package reclaim
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Subject is an untracked lock file to be judged.
+type Subject struct {
+	Inode     lockmgr.InodeID // of the real file
+	Name      string          // of its entry, without directories
+	UID       uint32          // owner of the file
+	Age       time.Duration   // now minus the latest of mtime and ctime
+	KeepsOpen bool            // it has the shape of clients that keep it open while they hold it
+	Unopened  bool            // the kernel says that nobody has the real file open; see fcntl(2), F_SETLEASE
+}
+
+// Judge gives the verdict on one untracked lock file.
+//
+// A client that keeps its lock file open is alive if some process has the file open:
+// directly, or through an earlier mount over the same tree, where it bears the same name
+// and inode number on another device. If nobody has, the verdict is Dead, unless the file is
+// younger than grace or a process that could well have it can't be looked at.
+// Files of other clients are Unknown here.
+//
+// It reads all of /proc: one statx for each open file of each process, and all of it
+// twice before anything is called dead, because a process may hand its files to a child
+// while we look. That is some milliseconds per thousand open files, so many
+// files are better judged by one JudgeAll. Never asks a file system, but see descriptor.inode.
+func (p *Processes) Judge(s Subject, grace time.Duration) lockmgr.Finding {
+	return p.JudgeAll([]Subject{s}, grace)[0]
+}
+
+// JudgeAll gives the verdicts on many, in their order, for the cost of one.
+func (p *Processes) JudgeAll(subjects []Subject, grace time.Duration) []lockmgr.Finding {
+	c := newCensus(subjects)
+	if len(c.byName) > 0 {
+		for range 2 {
+			if err := c.take(p.proc); err != nil {
+				c.failed = err
+				break
+			}
+			if c.everybodyFound() {
+				break
+			}
+		}
+	}
+	findings := make([]lockmgr.Finding, len(subjects))
+	for i, s := range subjects {
+		findings[i] = p.find(c, i, s, grace)
+	}
+	return findings
+}
+
+func (p *Processes) find(c *census, i int, s Subject, grace time.Duration) lockmgr.Finding {
+	if !s.KeepsOpen {
+		return lockmgr.Finding{Reason: "nothing tells whether its maker holds it"}
+	}
+	if f, ok := p.oldest(c.holders[i]); ok {
+		return f
+	}
+	if c.failed != nil {
+		return lockmgr.Finding{Reason: fmt.Sprintf("can't tell who has it open: %v", c.failed)}
+	}
+	if who, ok := p.hiddenFrom(c.opaque, s.UID); ok && !s.Unopened {
+		return lockmgr.Finding{Reason: "can't see whether " + who + " has it open"}
+	}
+	if s.Age < grace {
+		return lockmgr.Finding{Reason: fmt.Sprintf("nobody has it open, but it is younger than %v", grace)}
+	}
+	return lockmgr.Finding{Verdict: lockmgr.Dead, Reason: "nobody has it open"}
+}
+
+// oldest makes the finding that a file is held. Of several processes the one that
+// started first is the owner: the others are its children, mostly. One that has died since
+// it was seen may have left the file to another, so there is a finding all the same.
+func (p *Processes) oldest(pids []int32) (lockmgr.Finding, bool) {
+	if len(pids) == 0 {
+		return lockmgr.Finding{}, false
+	}
+	var first lockmgr.Identity
+	for _, pid := range pids {
+		id, err := p.identityOf(pid)
+		if err == nil && (!first.Known() || id.StartTime < first.StartTime) {
+			first = id
+		}
+	}
+	if !first.Known() {
+		return lockmgr.Finding{Reason: fmt.Sprintf("PID %d kept it open until just now", pids[0])}, true
+	}
+	owner := p.Describe(first)
+	return lockmgr.Finding{
+		Verdict: lockmgr.Alive,
+		Reason:  processName(owner.Comm, owner.PID) + " keeps it open",
+		Owner:   owner,
+	}, true
+}
+
+// hiddenFrom names a process that we may not look into and that has the file owner's
+// user id, as real, effective, saved or file system one.
+func (p *Processes) hiddenFrom(pids []int32, uid uint32) (string, bool) {
+	for _, pid := range pids {
+		text, err := p.proc.status(pid)
+		if err == nil && slices.Contains(statusNumbers(text, "Uid"), int64(uid)) {
+			return p.proc.named(pid), true
+		}
+	}
+	return "", false
+}
+
+// census is who has which of the subjects open.
+type census struct {
+	subjects []Subject
+	byInode  map[uint64][]int // subjects by inode number, on whatever device
+	byName   map[string][]int
+	holders  map[int][]int32 // PIDs by subject
+	opaque   []int32         // processes we may not look into
+	failed   error           // /proc can't be read at all
+}
+
+func newCensus(subjects []Subject) *census {
+	c := &census{subjects: subjects, holders: map[int][]int32{}, byInode: map[uint64][]int{}, byName: map[string][]int{}}
+	for i, s := range subjects {
+		if s.KeepsOpen {
+			c.byInode[s.Inode.Ino] = append(c.byInode[s.Inode.Ino], i)
+			c.byName[s.Name] = append(c.byName[s.Name], i)
+		}
+	}
+	return c
+}
+
+func (c *census) everybodyFound() bool {
+	for i, s := range c.subjects {
+		if s.KeepsOpen && len(c.holders[i]) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// take looks at every process but our own.
+func (c *census) take(proc procfs) error {
+	pids, err := proc.pids()
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		if int(pid) != os.Getpid() {
+			c.visit(proc, pid)
+		}
+	}
+	return nil
+}
+
+func (c *census) visit(proc procfs, pid int32) {
+	hidden := false
+	s := proc.descriptors(pid, func(d descriptor) bool {
+		found, sight := c.match(d)
+		hidden = hidden || sight == opaque
+		for _, i := range found {
+			if !slices.Contains(c.holders[i], pid) {
+				c.holders[i] = append(c.holders[i], pid)
+			}
+		}
+		return hidden
+	})
+	if hidden || s == opaque {
+		c.opaque = append(c.opaque, pid)
+	}
+}
+
+// match returns the subjects that an open file is. The link is read only when the number
+// fits or when there is none to be had, which is so for a mount that is broken or private.
+func (c *census) match(d descriptor) (found []int, s sight) {
+	dev, ino, err := d.inode()
+	if vanished(err) {
+		return nil, seen
+	}
+	candidates := c.byInode[ino]
+	if err == nil && len(candidates) == 0 {
+		return nil, seen
+	}
+	base, linkErr := d.base()
+	if err != nil {
+		return c.byName[base], sightOf(linkErr)
+	}
+	for _, i := range candidates {
+		if c.subjects[i].Inode.Dev == dev || linkErr == nil && c.subjects[i].Name == base {
+			found = append(found, i)
+		}
+	}
+	return found, seen
+}
