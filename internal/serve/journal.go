@@ -33,8 +33,13 @@ func (j *journal) record(ev lockmgr.Event) {
 	if !line.Enabled() {
 		return
 	}
-	line.Str("lock", j.fs.PathOf(ev.Key)).Uint64("token", uint64(ev.Token)).
-		Int32("owner", ev.Owner.PID).Str("owner_comm", ev.Owner.Comm)
+	line.Str("lock", j.fs.PathOf(ev.Key))
+	if ev.Token != 0 {
+		line.Uint64("token", uint64(ev.Token))
+	}
+	if ev.Owner.Known() {
+		line.Int32("owner", ev.Owner.PID).Str("owner_comm", ev.Owner.Comm)
+	}
 	if ev.What == lockmgr.Refused {
 		line.Str("act", ev.Act.String()).Int("refused", ev.Refused)
 	}

@@ -50,8 +50,13 @@ func (j *judge) run() {
 		for i, u := range batch {
 			subjects[i] = j.subject(u)
 		}
-		for i, finding := range j.processes.JudgeAll(subjects, j.locks.Policy.Grace) {
-			j.locks.Judged(batch[i].key, batch[i].inode, finding)
+		grace := j.locks.Policy.Grace
+		for i, finding := range j.processes.JudgeAll(subjects, grace) {
+			u, s := batch[i], subjects[i]
+			j.locks.Judged(u.key, u.inode, finding)
+			if s.KeepsOpen && finding.Verdict == lockmgr.Unknown && s.Age < grace {
+				time.AfterFunc(grace-s.Age, func() { j.Judge(u.key, u.inode) })
+			}
 		}
 	}
 }

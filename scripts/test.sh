@@ -1,0 +1,17 @@
+#!/bin/sh
+# Installs what the tests need and runs them all. Arguments go to the test of the real
+# mounts, for example: scripts/test.sh -run Scenario16
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/go/bin
+
+eval "$(scripts/deps.sh)"
+
+unformatted=$(gofmt -l .)
+if [ -n "$unformatted" ]; then
+	echo "not gofmt-ed: $unformatted" >&2
+	exit 1
+fi
+go vet ./...
+go test -race ./lockmgr/... ./reclaim/... ./fsnode/... ./internal/... .
+go test -count=1 -timeout 25m ./integration "$@"
