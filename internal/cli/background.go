@@ -53,38 +53,66 @@ func Background(args []string, logFile string) error {
 	return heard(report, logFile)
 }
 
-// heard reads the one line of a report: "0", or an exit code and a message.
+// heard reads a report: warnings, a line each, and then "0", or an exit code and a message.
 func heard(report io.Reader, logFile string) error {
-	line, err := bufio.NewReader(report).ReadString('\n')
-	code, message, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-	n, convErr := strconv.Atoi(code)
-	switch {
-	case err != nil || convErr != nil:
-		return fmt.Errorf("the mount ended before it was ready: see %s", logFile)
-	case n == OK:
-		return nil
-	case n == Failure:
-		return errors.New(message)
+	for lines := bufio.NewScanner(report); lines.Scan(); {
+		code, message, _ := strings.Cut(lines.Text(), " ")
+		if code == warning {
+			fmt.Fprintln(os.Stderr, "sessionlockfs:", message)
+			continue
+		}
+		switch n, err := strconv.Atoi(code); {
+		case err != nil:
+		case n == OK:
+			return nil
+		case n == Failure:
+			return errors.New(message)
+		default:
+			return &mount.Refusal{Cause: mount.Cause(n), What: message}
+		}
 	}
-	return &mount.Refusal{Cause: mount.Cause(n), What: message}
+	return fmt.Errorf("the mount ended before it was ready: see %s", logFile)
 }
 
-// Report tells whoever waits in Background how the start went; it does nothing in the
-// foreground.
-func Report(err error) {
-	fd, convErr := strconv.Atoi(os.Getenv(readyVariable))
-	if convErr != nil {
-		return
+// warning is the first word of a line of the report that is no end of it.
+const warning = "warning"
+
+// Reporter tells whoever waits in Background how the start goes. In the foreground
+// nobody waits, and it does nothing.
+type Reporter struct{ pipe *os.File }
+
+// NewReporter finds out whether somebody waits.
+func NewReporter() *Reporter {
+	fd, err := strconv.Atoi(os.Getenv(readyVariable))
+	if err != nil {
+		return &Reporter{}
 	}
 	os.Unsetenv(readyVariable)
-	pipe := os.NewFile(uintptr(fd), "report")
-	defer pipe.Close()
-	if err == nil {
-		fmt.Fprintln(pipe, OK)
+	syscall.CloseOnExec(fd)
+	return &Reporter{os.NewFile(uintptr(fd), "report")}
+}
+
+// Warn passes on what a person should see and the start can go on with.
+func (r *Reporter) Warn(message string) {
+	if r.pipe != nil {
+		fmt.Fprintln(r.pipe, warning, oneLine(message))
+	}
+}
+
+// End reports how the start went.
+func (r *Reporter) End(err error) {
+	if r.pipe == nil {
 		return
 	}
-	fmt.Fprintln(pipe, Exit(err, io.Discard), strings.ReplaceAll(err.Error(), "\n", " "))
+	if err == nil {
+		fmt.Fprintln(r.pipe, OK)
+	} else {
+		fmt.Fprintln(r.pipe, Exit(err, io.Discard), oneLine(err.Error()))
+	}
+	r.pipe.Close()
 }
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 
 // LogFile is where a mount in the background logs, unless told otherwise.
 func LogFile(dir string) (string, error) {

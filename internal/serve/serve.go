@@ -39,9 +39,9 @@ func Run(c Config) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", cli.ErrUsage, err)
 	}
-	s := &server{config: c, log: log}
+	s := &server{config: c, log: log, report: cli.NewReporter()}
 	err = s.start()
-	cli.Report(err)
+	s.report.End(err)
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,7 @@ func Run(c Config) error {
 type server struct {
 	config    Config
 	log       zerolog.Logger
+	report    *cli.Reporter
 	processes *reclaim.Processes
 	watcher   *reclaim.Watcher
 	source    *os.File // holds the arbiter's flock
@@ -102,7 +103,7 @@ func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
 	policy := lockmgr.DefaultPolicy()
 	if !s.processes.CanReadIntent() {
 		policy.Evidence = nil
-		s.log.Warn().Msg("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
+		s.warn("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
 	}
 	return lockmgr.Config{
 		Policy: policy, Tree: fs, Reaper: fs, Judge: j,
@@ -137,7 +138,7 @@ func (s *server) lookAtProcesses() (err error) {
 		return fmt.Errorf("deaths can't be watched: %w", err)
 	}
 	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != initialPIDNamespace {
-		s.log.Warn().Str("pid_ns", ns).Msg("not in the initial PID namespace: locks of processes outside it are protected, but never known to be orphans")
+		s.warn("not in the initial PID namespace: locks of processes outside it are protected, but never known to be orphans")
 	}
 	return nil
 }
@@ -178,9 +179,15 @@ func (s *server) warnOfBystanders() {
 		return
 	}
 	if who := s.processes.Reaching(uint64(st.Dev), s.source.Name()); len(who) > 0 {
-		s.log.Warn().Strs("processes", who).Str("dir", s.source.Name()).
-			Msg("processes reach the directory past the mount: restart them, or their locks are not arbitrated")
+		s.warn(fmt.Sprintf("%s reach %s past the mount: restart them, or their locks are not arbitrated",
+			strings.Join(who, ", "), s.source.Name()))
 	}
+}
+
+// warn tells whoever starts the mount, on the log and on the terminal.
+func (s *server) warn(message string) {
+	s.log.Warn().Msg(message)
+	s.report.Warn(message)
 }
 
 // untilUnmounted serves. A signal unmounts; if that can't be done it says who is in the
