@@ -186,14 +186,23 @@ func (fs *FS) resolve(name string) (lockmgr.Key, error) {
 	if err != nil {
 		return lockmgr.Key{}, err
 	}
-	key := n.key(base)
-	found := childID(n, base)
-	if !fs.Locks.Policy.IsLock(base) || found == (lockmgr.InodeID{}) {
+	if !fs.Locks.Policy.IsLock(base) || !fs.meet(n, base) {
 		fs.inodes.unpin(n.real)
 		return lockmgr.Key{}, unix.ENOENT
 	}
-	fs.Locks.Met(key, found)
-	return key, nil
+	return n.key(base), nil
+}
+
+// meet has the law take notice of an entry with a lock's name, if it is there.
+func (fs *FS) meet(dir *inode, name string) (there bool) {
+	fd, st, err := statChild(dir, name)
+	if err != nil {
+		return false
+	}
+	n := fs.inodes.keep(fd, st)
+	defer fs.inodes.unpin(n.real)
+	fs.Locks.Met(dir.key(name), n.real)
+	return true
 }
 
 // pinDir makes an inode of a descriptor, which it takes over, and pins it.
@@ -203,5 +212,5 @@ func (fs *FS) pinDir(fd int) (*inode, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return fs.inodes.intern(fd, &st, func(n *inode) { n.pins++ }), nil
+	return fs.inodes.keep(fd, &st), nil
 }

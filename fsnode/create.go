@@ -51,9 +51,9 @@ func (fs *FS) createLock(turn *lockmgr.Turn, dir *inode, in *fuse.CreateIn, name
 		unix.Close(fd)
 		return status(err)
 	}
-	token := turn.Granted(fs.Callers.Describe(c.who()), realID(st), lockmgr.KindFile, true)
-	n := fs.lockEntry(path, st, lockmgr.AsItIs, &out.EntryOut)
-	out.Fh = fs.handles.add(&handle{fd: fd, node: n, grant: &grant{dir.key(name), token}})
+	n := fs.lockEntry(path, st, &out.EntryOut)
+	token := turn.Granted(fs.Callers.Describe(c.who()), n.real, lockmgr.KindFile, true)
+	out.Fh = fs.handles.add(&handle{fd: fd, node: n, grant: &grant{dir.key(name), token, c.who()}})
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK
 }
@@ -136,7 +136,7 @@ func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(
 		return status(err)
 	}
 	if lock {
-		fs.lockEntry(fd, st, lockmgr.AsItIs, out)
+		fs.lockEntry(fd, st, out)
 	} else {
 		fs.entry(fd, st, out)
 	}

@@ -131,8 +131,8 @@ func (fs *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 // Flush is a close of one descriptor of the creating handle of a lock; other handles
 // ask the kernel not to send it.
 func (fs *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
-	if h := fs.handles.file(in.Fh); h != nil && h.grant != nil {
-		fs.Locks.Flushed(h.grant.key, h.grant.token, fs.Callers.Identify(in.Pid))
+	if h := fs.handles.file(in.Fh); h != nil && h.grant != nil && fs.Callers.Is(in.Pid, h.grant.owner) {
+		fs.Locks.Flushed(h.grant.key, h.grant.token, h.grant.owner)
 	}
 	return fuse.OK
 }

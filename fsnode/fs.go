@@ -19,6 +19,10 @@ type Callers interface {
 	Identify(tid uint32) lockmgr.Identity
 	// Describe tells more of a process; best effort, it may be dead.
 	Describe(lockmgr.Identity) lockmgr.Process
+	// Is reports whether a thread belongs to a process. It may be asked of a thread that
+	// is inside execve(2) and closes its descriptors: it must not look into /proc, where
+	// much waits until that call is done, and with it for our answer.
+	Is(tid uint32, id lockmgr.Identity) bool
 	// ExclusiveCreate reports whether the thread is inside an exclusive create.
 	ExclusiveCreate(tid uint32) (yes, known bool)
 }
@@ -88,7 +92,7 @@ func (fs *FS) addRoot() error {
 		return err
 	}
 	fs.inodes.last = fuse.FUSE_ROOT_ID - 1
-	fs.inodes.intern(fd, &st, func(n *inode) { n.pins++ })
+	fs.inodes.keep(fd, &st)
 	fs.inodes.last = firstNode - 1
 	return nil
 }

@@ -22,6 +22,7 @@ type handle struct {
 type grant struct {
 	key   lockmgr.Key
 	token lockmgr.Token
+	owner lockmgr.Identity
 }
 
 // handleTable gives numbers to open handles. mu guards the fields, nothing is locked

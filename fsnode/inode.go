@@ -19,7 +19,6 @@ type inode struct {
 	mode uint32 // file type bits
 
 	lookups uint64 // how many references the kernel has; guarded by inodeTable.mu
-	pins    int    // how many we have; guarded by inodeTable.mu
 }
 
 func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
@@ -33,13 +32,15 @@ type inodeTable struct {
 	mu     sync.RWMutex
 	byNode map[uint64]*inode
 	byReal map[lockmgr.InodeID]*inode
-	last   uint64 // the last node id given
+	pins   map[lockmgr.InodeID]int // how many references we have
+	last   uint64                  // the last node id given
 }
 
 func newInodeTable(firstNode uint64) *inodeTable {
 	return &inodeTable{
 		byNode: map[uint64]*inode{},
 		byReal: map[lockmgr.InodeID]*inode{},
+		pins:   map[lockmgr.InodeID]int{},
 		last:   firstNode - 1,
 	}
 }
@@ -54,8 +55,12 @@ func (t *inodeTable) node(id uint64) *inode {
 // remember gives the inode that fd is an O_PATH descriptor of one more reference of the
 // kernel's. It takes fd over.
 func (t *inodeTable) remember(fd int, st *unix.Stat_t) *inode {
-	n := t.intern(fd, st, func(n *inode) { n.lookups++ })
-	return n
+	return t.intern(fd, st, func(n *inode) { n.lookups++ })
+}
+
+// keep is remember for a reference of our own, which unpin takes back.
+func (t *inodeTable) keep(fd int, st *unix.Stat_t) *inode {
+	return t.intern(fd, st, func(n *inode) { t.pins[n.real]++ })
 }
 
 // intern finds or makes the inode and counts the reference.
@@ -92,25 +97,25 @@ func (t *inodeTable) forget(id, n uint64) {
 func (t *inodeTable) pin(real lockmgr.InodeID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := t.byReal[real]; n != nil {
-		n.pins++
-	}
+	t.pins[real]++
 }
 
 func (t *inodeTable) unpin(real lockmgr.InodeID) {
 	t.mu.Lock()
+	if t.pins[real]--; t.pins[real] <= 0 {
+		delete(t.pins, real)
+	}
 	n := t.byReal[real]
 	if n == nil {
 		t.mu.Unlock()
 		return
 	}
-	n.pins--
 	t.dropUnused(n)
 }
 
 // dropUnused ends an inode that nobody refers to. Caller holds t.mu, which is given up.
 func (t *inodeTable) dropUnused(n *inode) {
-	unused := n.lookups == 0 && n.pins <= 0
+	unused := n.lookups == 0 && t.pins[n.real] == 0
 	if unused {
 		delete(t.byNode, n.id)
 		delete(t.byReal, n.real)
@@ -127,7 +132,7 @@ func (t *inodeTable) borrow(real lockmgr.InodeID) *inode {
 	defer t.mu.Unlock()
 	n := t.byReal[real]
 	if n != nil {
-		n.pins++
+		t.pins[real]++
 	}
 	return n
 }

@@ -40,25 +40,23 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 			return status(err)
 		}
 		if !c.creating() {
-			fs.lockEntry(fd, st, lockmgr.AsItIs, out)
+			fs.lockEntry(fd, st, out)
 			return fuse.OK
 		}
 		turn = fs.Locks.At(dir.key(name))
 	}
 	defer turn.End()
-	var found lockmgr.InodeID
-	if err == nil {
-		found = realID(st)
-	}
-	sight := turn.Look(c.who(), found, c.creating)
 	if err != nil {
+		turn.Look(c.who(), lockmgr.InodeID{}, c.creating)
 		return status(err)
 	}
+	n := fs.inodes.remember(fd, st) // before it can be tracked, so that its number stays its own
+	sight := turn.Look(c.who(), n.real, c.creating)
 	if sight == lockmgr.Hidden {
-		unix.Close(fd)
+		fs.inodes.forget(n.id, 1)
 		return fuse.ENOENT
 	}
-	fs.lockEntry(fd, st, sight, out)
+	fs.answerLock(n, st, sight, out)
 	return fuse.OK
 }
 
@@ -78,23 +76,32 @@ func statChild(dir *inode, name string) (fd int, st *unix.Stat_t, err error) {
 	return fd, st, nil
 }
 
-// entry answers with an ordinary inode, which the kernel has one more reference to.
+// entry answers with an ordinary inode, which the kernel has one more reference to. It
+// takes fd over.
 func (fs *FS) entry(fd int, st *unix.Stat_t, out *fuse.EntryOut) *inode {
 	n := fs.inodes.remember(fd, st)
-	out.NodeId, out.Generation = n.id, 1
-	out.SetEntryTimeout(fs.CacheTime)
-	out.SetAttrTimeout(fs.CacheTime)
-	fillAttr(&out.Attr, st)
+	answer(n, st, fs.CacheTime, out)
 	return n
 }
 
-// lockEntry answers with a lock: the kernel must come back every time.
-func (fs *FS) lockEntry(fd int, st *unix.Stat_t, sight lockmgr.Sight, out *fuse.EntryOut) *inode {
-	n := fs.entry(fd, st, out)
-	out.SetEntryTimeout(0)
-	out.SetAttrTimeout(0)
+// lockEntry is entry for what has a lock's name.
+func (fs *FS) lockEntry(fd int, st *unix.Stat_t, out *fuse.EntryOut) *inode {
+	n := fs.inodes.remember(fd, st)
+	fs.answerLock(n, st, lockmgr.AsItIs, out)
+	return n
+}
+
+func answer(n *inode, st *unix.Stat_t, valid time.Duration, out *fuse.EntryOut) {
+	out.NodeId, out.Generation = n.id, 1
+	out.SetEntryTimeout(valid)
+	out.SetAttrTimeout(valid)
+	fillAttr(&out.Attr, st)
+}
+
+// answerLock answers with a lock: the kernel must come back every time.
+func (fs *FS) answerLock(n *inode, st *unix.Stat_t, sight lockmgr.Sight, out *fuse.EntryOut) {
+	answer(n, st, 0, out)
 	if sight == lockmgr.Fresh {
 		freshen(&out.Attr, time.Now())
 	}
-	return n
 }

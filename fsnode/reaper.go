@@ -83,6 +83,9 @@ func (r *reaper) next() (batch []reaping, dev uint64, ok bool) {
 }
 
 func (r *reaper) reap(one reaping, dev uint64) {
+	if !r.leaving(one) { // an exclusive create took it over
+		return
+	}
 	err := r.unlinkThroughMount(one.key, dev)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		r.fs.Log.Debug().Err(err).Str("lock", one.key.Name).Msg("not removed through the mount")
@@ -99,6 +102,15 @@ func (r *reaper) reap(one reaping, dev uint64) {
 	if err := turn.Reap(); err != nil {
 		r.fs.Log.Warn().Err(err).Str("lock", r.fs.pathOfKey(one.key)).Msg("orphan can't be removed; the next exclusive create will try again")
 	}
+}
+
+func (r *reaper) leaving(one reaping) bool {
+	turn := r.fs.Locks.Known(one.key)
+	if turn == nil {
+		return false
+	}
+	defer turn.End()
+	return turn.Leaving(one.token)
 }
 
 // unlinkThroughMount removes the entry as any process would.

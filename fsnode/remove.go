@@ -23,12 +23,15 @@ func (fs *FS) removing(h *fuse.InHeader, name string, flags int) fuse.Status {
 		return fuse.EACCES
 	}
 	remove := func() error { return unix.Unlinkat(dir.fd, name, flags) }
+	c := fs.caller(h)
 	turn := fs.Locks.Known(dir.key(name))
 	if turn == nil {
+		if fs.Locks.Policy.IsLock(name) && c.who() == fs.Locks.Self { // the reaper, come late
+			return fuse.ENOENT
+		}
 		return status(remove())
 	}
 	defer turn.End()
-	c := fs.caller(h)
 	o := turn.Remove(c.who())
 	if o.Refused() {
 		return refusal(o)
@@ -123,14 +126,24 @@ func (r *renaming) decide() lockmgr.Outcome {
 func (r *renaming) record() {
 	if r.source != nil && r.source != r.target {
 		if r.flags&unix.RENAME_EXCHANGE != 0 {
-			r.source.Replaced(r.leaves, childID(r.from, r.old))
+			r.replaced(r.source, r.leaves, r.from, r.old)
 		} else {
 			r.source.Removed(r.c.who(), r.leaves)
 		}
 	}
 	if r.target != nil && r.source != r.target {
-		r.target.Replaced(r.replaces, childID(r.to, r.new))
+		r.replaced(r.target, r.replaces, r.to, r.new)
 	}
+}
+
+func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, name string) {
+	var now lockmgr.InodeID
+	if fd, st, err := statChild(dir, name); err == nil {
+		n := r.fs.inodes.keep(fd, st)
+		defer r.fs.inodes.unpin(n.real)
+		now = n.real
+	}
+	turn.Replaced(r.c.who(), o, now)
 }
 
 // childID is the inode of an entry now; zero if it can't be told.

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"sessionlockfs/lockmgr"
 )
 
 // Survey takes notice of every entry with a lock's name that was there before the
@@ -42,9 +40,7 @@ func (fs *FS) surveyDir(fd int) error {
 		if e.IsDir() {
 			err = errors.Join(err, fs.surveyChild(n, e.Name()))
 		} else if fs.Locks.Policy.IsLock(e.Name()) {
-			if found := childID(n, e.Name()); found != (lockmgr.InodeID{}) {
-				fs.Locks.Met(n.key(e.Name()), found)
-			}
+			fs.meet(n, e.Name())
 		}
 	}
 	return err

@@ -54,7 +54,13 @@ func (m *Manager) ownerGone(e *entry) {
 // settle makes sure that the state is as the living are: for an owner that nobody
 // tells us about, this is where its death is noticed.
 func (m *Manager) settle(e *entry) {
-	if e.state != Held || e.ownerDead {
+	if e.state != Held {
+		return
+	}
+	if e.ownerDead {
+		if !e.handleOpen { // what it holds could not be read
+			m.orphan(e, "its owner is dead")
+		}
 		return
 	}
 	m.mu.Lock()
@@ -76,7 +82,8 @@ func (m *Manager) orphan(e *entry, reason string) {
 	case errors.Is(err, ErrGone):
 		m.tell(e, Event{What: Released, Reason: "its owner is dead and it was gone already"})
 		m.forget(e)
-	case err != nil || !Recognise(content, e.owner.NSPIDs):
+	case err != nil: // stays as it is; whoever comes across it tries again
+	case !Recognise(content, e.owner.NSPIDs):
 		m.disown(e)
 		e.state = Abandoned
 		m.tell(e, Event{What: AbandonedBy, Reason: reason + "; it could be data, so it stays"})
@@ -122,7 +129,7 @@ func (m *Manager) HandleClosed(k Key, token Token) {
 		return
 	}
 	e.handleOpen = false
-	if e.ownerDead {
+	if e.ownerDead && !e.second {
 		m.orphan(e, "its owner is dead and the last handle closed")
 		return
 	}
@@ -138,14 +145,16 @@ func (m *Manager) closed(e *entry) {
 		return
 	}
 	owner := e.owner.Identity
-	e.mark(owner, m.Now())
+	e.giveUp(owner, m.Now())
 	content, _ := m.Tree.Content(e.key, e.inode)
 	m.depart(e, "its owner's process removed it before it closed it", content.Data)
 }
 
 // mayBeSecond reports whether a removal by the owner's process may be that of a second
-// caller in it. Clients that write createdAt keep the handle open while they hold.
-func (m *Manager) mayBeSecond(e *entry) bool {
+// caller in it. Clients that write createdAt keep the handle open while they hold; what
+// they have not written yet counts where the name, or a removal that is still to come
+// from this process, says that it is such a client.
+func (m *Manager) mayBeSecond(e *entry, gaveUp bool) bool {
 	if !e.handleOpen || e.closed {
 		return false
 	}
@@ -154,7 +163,7 @@ func (m *Manager) mayBeSecond(e *entry) bool {
 		return false
 	}
 	p, ok := ParsePayload(content)
-	if !ok || !p.CreatedAt {
+	if !ok || !KeepsOpen(content, e.key.Name) && !(p.Empty && gaveUp) {
 		return false
 	}
 	hold := p.MaxHold
@@ -169,9 +178,15 @@ func (t *Turn) Leaving(token Token) bool { return t.e.leaving && t.e.token == to
 
 // Reap removes a lock that is on its way out, where it can't be done through the mount.
 func (t *Turn) Reap() error {
-	if err := t.m.Tree.Remove(t.e.key, t.e.inode); err != nil && !errors.Is(err, ErrGone) {
+	e, m := t.e, t.m
+	content, err := m.Tree.Content(e.key, e.inode)
+	if err == nil && !m.mayGo(e, content) {
+		return nil
+	}
+	if err := m.Tree.Remove(e.key, e.inode); err != nil && !errors.Is(err, ErrGone) {
+		e.leaving = false // it lingers, and the next exclusive create tries again
 		return err
 	}
-	t.m.forget(t.e)
+	m.forget(e)
 	return nil
 }

@@ -1,6 +1,9 @@
 package lockmgr
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // What says what happened to a lock.
 type What uint8
@@ -46,7 +49,7 @@ const maxEventPayload = 4 << 10
 func (m *Manager) tell(e *entry, ev Event) {
 	ev.Time, ev.Key, ev.Token, ev.Owner, ev.Refused = m.Now(), e.key, e.token, e.owner, e.refused
 	if len(ev.Payload) > maxEventPayload {
-		ev.Payload = ev.Payload[:maxEventPayload]
+		ev.Payload = bytes.Clone(ev.Payload[:maxEventPayload]) // not the 64 KiB it is part of
 	}
 	m.Events(ev)
 }

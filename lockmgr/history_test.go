@@ -87,6 +87,58 @@ func TestRule1ExclusiveCreate(t *testing.T) {
 	})
 }
 
+// Acts that bring an entry into being and are granted to nobody.
+func TestActsWithoutAGrant(t *testing.T) {
+	play(t, []history{
+		{"free", []string{
+			"A bears directory x.lock",
+			"x.lock is free",
+			"B creates x.lock: EEXIST",
+		}},
+		{"held", []string{
+			"A creates x.lock with session: granted",
+			"B bears directory x.lock: EEXIST",
+			"x.lock is held by A",
+		}},
+		{"held, and gone past the mount", []string{
+			"A creates x.lock with session: granted",
+			"an outsider removes x.lock",
+			"B bears directory x.lock: EEXIST",
+			"B overwrites x.lock with data: EEXIST",
+			"x.lock is on disk: no",
+		}},
+		{"a lingering orphan makes way for the exclusive", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A dies",
+			"B bears directory x.jsonl.lock",
+			"x.jsonl.lock is free",
+			"x.jsonl.lock is on disk",
+		}},
+		{"a leaving one for any", []string{
+			"A creates x.lock with session: granted",
+			"B creates y.lock with session: granted",
+			"A dies", "B dies",
+			"C overwrites x.lock with data",
+			"C bears directory y.lock",
+			"x.lock is free", "y.lock is free",
+			"x.lock holds data",
+		}},
+		{"the abandoned does not", []string{
+			"A creates x.lock with data: granted",
+			"A dies",
+			"B bears directory x.lock: EEXIST",
+			"x.lock holds data",
+		}},
+		{"an orphan that can't be removed", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A dies",
+			"removing fails",
+			"B bears directory x.jsonl.lock: EIO",
+			"x.jsonl.lock is orphan",
+		}},
+	})
+}
+
 func TestRule2Release(t *testing.T) {
 	play(t, []history{
 		{"removed by its owner", []string{
@@ -300,7 +352,7 @@ func TestRule4Death(t *testing.T) {
 			"A creates x.lock with session: granted",
 			"A dies",
 			"B creates x.lock with session: granted",
-			"the reaper comes: EBUSY",
+			"the reaper comes: in vain",
 			"x.lock is held by B",
 			"x.lock is on disk",
 		}},
@@ -311,8 +363,50 @@ func TestRule4Death(t *testing.T) {
 			"B dies",
 			"the reaper comes",
 			"x.lock is on disk: no",
-			"the reaper comes: ENOENT",
+			"the reaper comes: in vain",
 			"x.lock is free",
+		}},
+		{"the reaper can't reach the mount", []string{
+			"the mount can't be reached",
+			"A creates x.lock with session: granted",
+			"A dies",
+			"the reaper comes: ok, past the mount",
+			"x.lock is on disk: no",
+			"x.lock is free",
+			"A creates y.lock with session: granted",
+			"B creates z.lock with session: granted",
+		}},
+		{"the reaper can't reach the mount and the name is taken", []string{
+			"the mount can't be reached",
+			"A creates x.lock with session: granted",
+			"A dies",
+			"B creates x.lock with session: granted",
+			"the reaper comes: ESTALE",
+			"B dies",
+			"C creates x.lock with data: granted",
+			"the reaper comes: ESTALE",
+			"x.lock is held by C",
+			"x.lock is on disk",
+		}},
+		{"the reaper can't reach the mount, and it left again", []string{
+			"the mount can't be reached",
+			"A creates x.lock with session: granted",
+			"A dies",
+			"B creates x.lock with session: granted",
+			"B dies",
+			"the reaper comes: ESTALE", // it was sent for A's
+			"x.lock is leaving",
+			"the reaper comes: ok, past the mount",
+			"x.lock is free",
+		}},
+		{"the reaper can't remove it", []string{
+			"the mount can't be reached",
+			"A creates x.lock with session: granted",
+			"A dies",
+			"removing fails",
+			"the reaper comes: EIO",
+			"x.lock is leaving",
+			"B creates x.lock: EIO",
 		}},
 		{"what is not recognised is abandoned", []string{
 			"A creates a.lock with data: granted",
@@ -453,7 +547,7 @@ func TestRule4Death(t *testing.T) {
 			"A creates x.lock with session: granted",
 			"A dies",
 			"an outsider removes x.lock",
-			"the reaper comes: ENOENT",
+			"the reaper comes: in vain",
 			"x.lock is free",
 		}},
 		{"an orphan replaced past the mount is met anew", []string{
@@ -603,6 +697,16 @@ func TestRule6SameProcess(t *testing.T) {
 			"A flushes x.lock",
 			"A removes x.lock",
 			"x.lock is free",
+		}},
+		{"an old handle's FLUSH does not close the new one", []string{
+			"A1 creates x.lock with session: granted",
+			"A1 flushes x.lock",
+			"A1 removes x.lock",
+			"A2 creates x.lock with session: granted",
+			"A1 closes x.lock",
+			"A1 removes x.lock: EBUSY",
+			"A2 closes x.lock",
+			"x.lock is leaving",
 		}},
 		{"a lock without createdAt is released at once", []string{
 			"A creates x.lock with pid: granted",
@@ -902,4 +1006,36 @@ func TestForcedRelease(t *testing.T) {
 			"a.lock is on disk: no", "b.lock is on disk: no",
 		}},
 	})
+}
+
+// The kernel may send a create that is not exclusive for a lingering orphan that its
+// LOOKUP was shown: such an open changes it, and removes nothing.
+func TestMakeWayForTheNotExclusive(t *testing.T) {
+	w := newWorld(t)
+	a, b, k := process("A"), process("B"), key("x.jsonl.lock")
+	w.creates("A", a, k, file(""), false)
+	w.dies(a, false)
+	turn := w.m.At(k)
+	o, err := turn.MakeWay(b.Identity, false)
+	turn.End()
+	if o != Pass || err != nil || w.state(k) != "orphan" || w.at(k) == nil {
+		t.Errorf("got %s, %v, it is %s", o, err, w.state(k))
+	}
+}
+
+func TestHeldErrorSaysWhoHoldsIt(t *testing.T) {
+	w := newWorld(t)
+	w.creates("A", process("A"), key("a.lock"), file("data"), false)
+	w.creates("U", Process{}, key("u.lock"), file(""), false)
+	w.creates("B", process("B"), key("b.lock"), file("data"), false)
+	w.dies(process("B"), false)
+	for name, want := range map[string]string{
+		"a.lock": "held by node (PID 201) since 2026-03-01 12:00:00",
+		"u.lock": "held by a process outside the mount's PID namespace since 2026-03-01 12:00:00",
+		"b.lock": "it is abandoned and could be data",
+	} {
+		if err := w.m.ForceRelease(key(name), false); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", name, err, want)
+		}
+	}
 }

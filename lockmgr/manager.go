@@ -1,6 +1,7 @@
 package lockmgr
 
 import (
+	"container/list"
 	"errors"
 	"sync"
 	"time"
@@ -16,15 +17,16 @@ type Tree interface {
 	Content(Key, InodeID) (Content, error)
 	// Remove takes the entry out of the real directory. ErrGone as above.
 	Remove(Key, InodeID) error
-	// Pin keeps the directory's path known while names in it are tracked; Unpin ends that.
-	Pin(dir InodeID)
-	Unpin(dir InodeID)
+	// Pin keeps an inode, a directory or a lock, from going away while it is tracked, so
+	// that its number can't mean another one and its path stays known. Unpin ends that.
+	Pin(InodeID)
+	Unpin(InodeID)
 }
 
 // Deaths brings the kernel's news of deaths.
 type Deaths interface {
-	// Watch has Manager.OwnerDied called once the process is dead: never from inside
-	// Watch, and once however often it is called for one process.
+	// Watch has Manager.OwnerDied called when the process is dead: never from inside
+	// Watch, and once for all calls before the death. After it, a call has it called again.
 	Watch(Identity) error
 	// Verdict tells on demand, for processes that can't be watched.
 	Verdict(Identity) Verdict
@@ -76,7 +78,7 @@ type Manager struct {
 	owners map[Identity]map[*entry]bool // what each living owner holds
 	dirs   map[InodeID]int              // how many tracked names each directory has
 	token  Token                        // the last one given
-	marked []Key                        // names kept only for their late marks, oldest first
+	kept   list.List                    // entries kept only for their late marks, oldest first
 	blind  map[Identity]bool            // owners whose death nobody will tell us
 }
 
@@ -116,16 +118,19 @@ type entry struct {
 	closed     bool // the owner's own process has closed it (rule 6)
 	second     bool // a second caller's removal was refused: the lock goes when the handle closes
 	leaving    bool // an orphan that does not linger: hidden from all until the reaper has been
+	sure       bool // a person's word: it goes whatever it holds
 
 	late       map[Identity]lateMark
 	contenders map[Identity]time.Time
-	refused    int // changes refused to others
+	kept       *list.Element // in Manager.kept, while it is remembered only for its late marks; guarded by Manager.mu
+	refused    int           // changes refused to others
 }
 
 // lateMark says which lock of a name a process judged, and when.
 type lateMark struct {
-	token Token
-	at    time.Time
+	token  Token
+	at     time.Time
+	gaveUp bool // it held that lock and lost it, and its own removal is still to come
 }
 
 // tracked reports whether there is anything in the real directory that we know of.
@@ -182,8 +187,17 @@ func (m *Manager) leave(e *entry) {
 		return
 	}
 	if len(e.late) > 0 {
-		m.keepMarked(e.key)
+		m.keepMarked(e)
 		return
+	}
+	m.drop(e)
+}
+
+// drop forgets a free name. Caller holds m.mu.
+func (m *Manager) drop(e *entry) {
+	if e.kept != nil {
+		m.kept.Remove(e.kept)
+		e.kept = nil
 	}
 	delete(m.names, e.key)
 }
@@ -193,14 +207,19 @@ func (m *Manager) leave(e *entry) {
 const maxMarked = 4096
 
 // keepMarked remembers a free name for its late marks. Caller holds m.mu.
-func (m *Manager) keepMarked(k Key) {
-	m.marked = append(m.marked, k)
-	for len(m.marked) > maxMarked {
-		old := m.names[m.marked[0]]
-		m.marked = m.marked[1:]
-		if old != nil && old.uses == 0 && !old.tracked() {
-			delete(m.names, old.key)
-		}
+func (m *Manager) keepMarked(e *entry) {
+	if e.kept != nil {
+		m.kept.MoveToBack(e.kept)
+		return
+	}
+	e.kept = m.kept.PushBack(e)
+	if m.kept.Len() <= maxMarked {
+		return
+	}
+	old := m.kept.Remove(m.kept.Front()).(*entry)
+	old.kept = nil
+	if old.uses == 0 && !old.tracked() {
+		delete(m.names, old.key)
 	}
 }
 
@@ -211,8 +230,25 @@ func (m *Manager) track(e *entry, inode InodeID) {
 	if m.dirs[e.key.Dir]++; m.dirs[e.key.Dir] == 1 {
 		m.Tree.Pin(e.key.Dir)
 	}
+	m.index(e, inode)
+}
+
+// index remembers which inode the name has. Of several names of one inode the first is
+// the one that protects it: a grant's inode is new. Caller holds m.mu.
+func (m *Manager) index(e *entry, inode InodeID) {
+	m.Tree.Pin(inode)
 	e.inode = inode
-	m.inodes[inode] = e
+	if m.inodes[inode] == nil {
+		m.inodes[inode] = e
+	}
+}
+
+// unindex undoes it. Caller holds m.mu.
+func (m *Manager) unindex(e *entry) {
+	if m.inodes[e.inode] == e {
+		delete(m.inodes, e.inode)
+	}
+	m.Tree.Unpin(e.inode)
 }
 
 // forget makes the entry, whose turn is taken, a free name again. Late marks stay.
@@ -222,16 +258,15 @@ func (m *Manager) forget(e *entry) {
 	}
 	m.disown(e)
 	m.mu.Lock()
-	if m.inodes[e.inode] == e {
-		delete(m.inodes, e.inode)
-	}
+	m.unindex(e)
 	if m.dirs[e.key.Dir]--; m.dirs[e.key.Dir] == 0 {
 		delete(m.dirs, e.key.Dir)
 		m.Tree.Unpin(e.key.Dir)
 	}
 	m.mu.Unlock()
 	e.state, e.owner, e.token, e.inode = Free, Process{}, 0, InodeID{}
-	e.ownerDead, e.handleOpen, e.closed, e.second, e.leaving = false, false, false, false, false
+	e.ownerDead, e.handleOpen, e.closed = false, false, false
+	e.second, e.leaving, e.sure = false, false, false
 	e.finding, e.judged, e.contenders, e.refused = Finding{}, time.Time{}, nil, 0
 }
 
@@ -253,6 +288,7 @@ func (m *Manager) disown(e *entry) {
 	id := e.owner.Identity
 	if delete(m.owners[id], e); len(m.owners[id]) == 0 {
 		delete(m.owners, id)
+		delete(m.blind, id)
 	}
 }
 

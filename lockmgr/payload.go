@@ -48,7 +48,7 @@ type Payload struct {
 func ParsePayload(c Content) (p Payload, ok bool) {
 	switch {
 	case c.Kind == KindDir:
-		return Payload{Empty: true}, !c.Full
+		return Payload{Empty: !c.Full}, !c.Full
 	case c.Kind == KindOther || len(c.Data) > MaxPayload:
 		return Payload{}, false
 	case c.Kind == KindFile && len(c.Data) == 0:

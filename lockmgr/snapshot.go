@@ -32,8 +32,8 @@ type Contender struct {
 // moment, not all of them at the same one.
 func (m *Manager) Snapshot() []Lock {
 	m.mu.Lock()
-	entries := make([]*entry, 0, len(m.inodes))
-	for _, e := range m.inodes {
+	entries := make([]*entry, 0, len(m.names))
+	for _, e := range m.names {
 		e.uses++
 		entries = append(entries, e)
 	}
@@ -99,10 +99,11 @@ func (m *Manager) ForceRelease(k Key, force bool) error {
 		return &HeldError{State: e.state, Owner: e.owner, Since: e.since}
 	}
 	if e.owner.Known() {
-		e.mark(e.owner.Identity, m.Now()) // its own removal, still to come, must not meet a new owner's lock
+		e.giveUp(e.owner.Identity, m.Now()) // its own removal, still to come, must not meet a new owner's lock
 	}
 	content, _ := m.Tree.Content(e.key, e.inode)
 	m.tell(e, Event{What: Forced, Reason: "released by a person"})
+	e.sure = true
 	m.depart(e, "released by a person", content.Data)
 	return nil
 }

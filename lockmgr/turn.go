@@ -10,17 +10,18 @@ import (
 // Turn is one caller's turn at one name: until End nobody else can do anything with
 // it. A Turn belongs to one goroutine.
 type Turn struct {
-	m *Manager
-	e *entry
+	m        *Manager
+	e        *entry
+	removing []byte // payload of the orphan that is about to be removed
 }
 
 // At takes a turn at a name.
-func (m *Manager) At(k Key) *Turn { return &Turn{m, m.enter(k)} }
+func (m *Manager) At(k Key) *Turn { return &Turn{m: m, e: m.enter(k)} }
 
 // Known takes a turn at a name if anything is known of it, else it returns nil.
 func (m *Manager) Known(k Key) *Turn {
 	if e := m.enterKnown(k); e != nil {
-		return &Turn{m, e}
+		return &Turn{m: m, e: e}
 	}
 	return nil
 }
@@ -38,7 +39,7 @@ func (m *Manager) AtInode(inode InodeID) *Turn {
 		m.leave(e)
 		return nil
 	}
-	return &Turn{m, e}
+	return &Turn{m: m, e: e}
 }
 
 // Turns takes turns at two names, in the order of their keys. For one name it is one turn.
@@ -77,21 +78,48 @@ func (t *Turn) Create(c Identity) (Outcome, error) {
 	if o != TakeOver {
 		return o, nil
 	}
-	if err := t.m.clearOrphan(t.e, c); err != nil {
+	switch err := t.m.clearOrphan(t.e, c); {
+	case err == errData:
+		return Exists, nil
+	case err != nil:
 		return Exists, err
 	}
 	return Grant, nil
 }
 
-// clearOrphan makes way for a create.
+// clearOrphan makes way for a create. errData if it has become something that could be
+// data since it was recognised: then it is abandoned.
 func (m *Manager) clearOrphan(e *entry, c Identity) error {
-	content, _ := m.Tree.Content(e.key, e.inode)
+	content, err := m.Tree.Content(e.key, e.inode)
+	if err == nil && !m.mayGo(e, content) {
+		return errData
+	}
 	if err := m.Tree.Remove(e.key, e.inode); err != nil && !errors.Is(err, ErrGone) {
 		return fmt.Errorf("remove orphan %q: %w", e.key.Name, err)
 	}
-	m.tell(e, Event{What: Reclaimed, By: c, Reason: "an exclusive create wanted the name", Payload: content.Data})
+	if !e.leaving { // else it was told when it was put on its way
+		m.tell(e, Event{What: Reclaimed, By: c, Reason: "an exclusive create wanted the name", Payload: content.Data})
+	}
 	m.forget(e)
 	return nil
+}
+
+// errData says that an orphan is not to be removed after all.
+var errData = errors.New("the orphan could be data now")
+
+// mayGo looks once more before an orphan is removed: anyone may have written into it
+// since it was recognised. What could be data now is abandoned.
+func (m *Manager) mayGo(e *entry, content Content) bool {
+	recognised := e.sure || Recognise(content, e.owner.NSPIDs)
+	if !e.owner.Known() { // judged by who has it open
+		recognised = recognised || KeepsOpen(content, e.key.Name)
+	}
+	if recognised {
+		return true
+	}
+	e.state, e.leaving = Abandoned, false
+	m.tell(e, Event{What: AbandonedBy, Reason: "somebody wrote into it; it could be data, so it stays"})
+	return false
 }
 
 // Granted records that the caller's exclusive act was done and made this inode. The
@@ -103,7 +131,7 @@ func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) Tok
 	e.token, e.since = m.nextToken(), m.Now()
 	e.handleOpen = withHandle
 	m.track(e, inode)
-	delete(e.late, p.Identity)
+	e.unlook(p.Identity)
 	if !p.Known() {
 		e.state = UnknownOwner
 		m.tell(e, Event{What: GrantedTo})
@@ -123,8 +151,11 @@ func (t *Turn) Remove(c Identity) Outcome {
 	if e.leaving {
 		return t.removeLeaving(c)
 	}
+	if c == t.m.Self {
+		return Gone
+	}
 	o := t.decide(Remove, c)
-	_, late := e.late[c]
+	late := e.late[c].gaveUp
 	delete(e.late, c)
 	switch o {
 	case Remember:
@@ -135,19 +166,33 @@ func (t *Turn) Remove(c Identity) Outcome {
 		}
 	case Busy:
 		t.refuse(Remove, c, "somebody else holds it")
+	case Clear:
+		t.remember()
 	case Gone:
 		t.refuse(Remove, c, "what the caller judged is gone; somebody else was granted the name since")
 	}
 	return o
 }
 
+// remember reads what is about to go, for the event: afterwards it can't be read.
+func (t *Turn) remember() {
+	if t.e.state == Orphan {
+		content, _ := t.m.Tree.Content(t.e.key, t.e.inode)
+		t.removing = content.Data
+	}
+}
+
 // removeLeaving lets the reaper through; for everybody else the lock is gone already.
 func (t *Turn) removeLeaving(c Identity) Outcome {
-	if c == t.m.Self {
-		return Clear
+	if c != t.m.Self {
+		delete(t.e.late, c)
+		return Gone
 	}
-	delete(t.e.late, c)
-	return Gone
+	content, err := t.m.Tree.Content(t.e.key, t.e.inode)
+	if err == nil && !t.m.mayGo(t.e, content) {
+		return Gone
+	}
+	return Clear
 }
 
 // Removed records that what Remove let through was done.
@@ -158,7 +203,7 @@ func (t *Turn) Removed(c Identity, o Outcome) {
 	case o == Clear && c == t.m.Self:
 		// told when it was put on its way
 	case o == Clear:
-		t.m.tell(t.e, Event{What: Cleared, By: c})
+		t.m.tell(t.e, Event{What: Cleared, By: c, Payload: t.removing})
 	}
 	t.m.forget(t.e)
 }
@@ -168,28 +213,32 @@ func (t *Turn) Removed(c Identity, o Outcome) {
 func (t *Turn) Replace(c Identity) Outcome {
 	t.m.settle(t.e)
 	o := t.decide(Replace, c)
-	if o == Busy {
+	switch o {
+	case Clear:
+		t.remember()
+	case Busy:
 		t.refuse(Replace, c, "somebody else holds it")
 	}
 	return o
 }
 
 // Replaced records that the name has another inode now: an owner's grant goes on
-// with it, everything else is forgotten.
-func (t *Turn) Replaced(o Outcome, inode InodeID) {
+// with it, everything else is forgotten. What a second caller wanted removed is gone.
+func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID) {
 	e := t.e
 	if o == Clear {
+		t.m.tell(e, Event{What: Cleared, By: c, Reason: "something was renamed over it", Payload: t.removing})
 		t.m.forget(e)
 		return
 	}
 	if !e.held() {
 		return
 	}
+	e.second = false
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
-	delete(t.m.inodes, e.inode)
-	e.inode = inode
-	t.m.inodes[inode] = e
+	t.m.unindex(e)
+	t.m.index(e, inode)
 }
 
 // Change decides everything that alters a lock in place, and links it elsewhere.
@@ -213,12 +262,12 @@ func (t *Turn) relation(a Act, c Identity) Relation {
 	case !c.Known():
 		return Unnamed
 	case e.state == Held && c == e.owner.Identity:
-		if a == Remove && t.m.mayBeSecond(e) {
+		if a == Remove && t.m.mayBeSecond(e, e.late[c].gaveUp) {
 			return Second
 		}
 		return Owner
 	}
-	if mark, ok := e.late[c]; ok && mark.token != e.token {
+	if mark, ok := e.late[c]; ok && (mark.token != e.token || mark.gaveUp) {
 		return Late
 	}
 	return Stranger
@@ -246,6 +295,10 @@ func (t *Turn) Look(c Identity, found InodeID, creating func() bool) Sight {
 	e, m := t.e, t.m
 	m.settle(e)
 	switch {
+	case e.held() && found == InodeID{} && t.ownedBy(c): // it was removed past the mount
+		m.tell(e, Event{What: Released, By: c, Reason: "it was gone already"})
+		m.forget(e)
+		return AsItIs
 	case e.held():
 		return t.sightOfHeld(c)
 	case e.tracked() && e.inode != found: // it was removed or replaced past the mount
@@ -269,12 +322,20 @@ func (t *Turn) Look(c Identity, found InodeID, creating func() bool) Sight {
 }
 
 func (t *Turn) sightOfHeld(c Identity) Sight {
-	e := t.e
-	if e.state == Held && c == e.owner.Identity {
+	if t.ownedBy(c) {
 		return AsItIs
 	}
 	t.contend(c)
 	return Fresh
+}
+
+// ownedBy reports whether the caller is the owner, or cannot be told from it: an
+// unnamed caller must see the exact bytes of an unnamed owner's lock, which it may
+// compare before it releases.
+func (t *Turn) ownedBy(c Identity) bool { return t.e.ownedBy(c) }
+
+func (e *entry) ownedBy(c Identity) bool {
+	return e.held() && c == e.owner.Identity
 }
 
 // Stat decides how the lock's attributes or bytes are shown, and remembers who looked
@@ -283,7 +344,7 @@ func (t *Turn) Stat(c Identity) Sight {
 	e := t.e
 	t.m.settle(e)
 	if e.held() {
-		if e.state == Held && c == e.owner.Identity {
+		if t.ownedBy(c) {
 			return AsItIs
 		}
 		return Fresh
@@ -299,7 +360,7 @@ func (t *Turn) Stat(c Identity) Sight {
 func (t *Turn) Opened(c Identity) Sight {
 	s := t.Stat(c)
 	if s == Fresh {
-		delete(t.e.late, c)
+		t.e.unlook(c)
 	}
 	return s
 }
@@ -314,7 +375,7 @@ func (m *Manager) Listed(k Key, who func() Identity) bool {
 	defer m.leave(e)
 	m.settle(e)
 	if e.held() {
-		return e.state == Held && who() == e.owner.Identity
+		return e.ownedBy(who())
 	}
 	return !e.leaving
 }
@@ -323,8 +384,7 @@ func (m *Manager) Listed(k Key, who func() Identity) bool {
 const (
 	maxContenders = 16
 	maxLate       = 64
-	contendFor    = 5 * time.Second  // how long a contender is shown after it was last seen
-	lateFor       = 10 * time.Minute // no client takes longer from judging a lock to removing it
+	contendFor    = 5 * time.Second // how long a contender is shown after it was last seen
 )
 
 // contend remembers that somebody else looked the name up: a refused create is a
@@ -335,14 +395,19 @@ func (t *Turn) contend(c Identity) {
 		e.contenders = map[Identity]time.Time{}
 	}
 	e.contenders[c] = t.m.Now()
-	for id, seen := range e.contenders {
-		if len(e.contenders) <= maxContenders {
-			return
-		}
-		if t.m.Now().Sub(seen) > contendFor || id != c {
-			delete(e.contenders, id)
+	if len(e.contenders) > maxContenders {
+		delete(e.contenders, oldestContender(e.contenders))
+	}
+}
+
+func oldestContender(seen map[Identity]time.Time) (oldest Identity) {
+	var at time.Time
+	for id, t := range seen {
+		if at.IsZero() || t.Before(at) {
+			oldest, at = id, t
 		}
 	}
+	return oldest
 }
 
 // mark remembers that a process has judged, or may have, the lock as it is now.
@@ -350,15 +415,22 @@ func (e *entry) mark(c Identity, now time.Time) {
 	if e.late == nil {
 		e.late = map[Identity]lateMark{}
 	}
-	e.late[c] = lateMark{e.token, now}
-	for id, mark := range e.late {
-		if len(e.late) <= maxLate {
-			return
-		}
-		if now.Sub(mark.at) > lateFor || id != c {
-			delete(e.late, id)
+	e.late[c] = lateMark{e.token, now, e.late[c].gaveUp}
+	if len(e.late) > maxLate {
+		e.dropOldestMark(c)
+	}
+}
+
+// dropOldestMark makes room: of marks left by looks first, as there are many of them.
+func (e *entry) dropOldestMark(but Identity) {
+	var oldest Identity
+	for id, m := range e.late {
+		o, found := e.late[oldest]
+		if id != but && (!found || o.gaveUp && !m.gaveUp || o.gaveUp == m.gaveUp && m.at.Before(o.at)) {
+			oldest = id
 		}
 	}
+	delete(e.late, oldest)
 }
 
 // MakeWay decides an act that brings an entry into being and is granted to nobody. What
@@ -371,9 +443,28 @@ func (t *Turn) MakeWay(c Identity, exclusive bool) (Outcome, error) {
 		return Exists, nil
 	}
 	if e.leaving || exclusive && e.state == Orphan {
-		if err := t.m.clearOrphan(e, c); err != nil {
+		switch err := t.m.clearOrphan(e, c); {
+		case err == errData:
+			return Exists, nil
+		case err != nil:
 			return Exists, err
 		}
 	}
 	return Pass, nil
+}
+
+// unlook forgets that a process judged the lock: it holds, or has read, a later one.
+// Where it gave a lock up, its own removal is still to come.
+func (e *entry) unlook(c Identity) {
+	if !e.late[c].gaveUp {
+		delete(e.late, c)
+	}
+}
+
+// giveUp remembers that the process no longer holds the lock and will still remove it.
+func (e *entry) giveUp(c Identity, now time.Time) {
+	e.mark(c, now)
+	m := e.late[c]
+	m.gaveUp = true
+	e.late[c] = m
 }

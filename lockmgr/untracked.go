@@ -9,15 +9,24 @@ const judgeAgain = time.Second
 // meet takes notice of an untracked entry that stands in the way of an exclusive
 // create, and has it judged. The turn is taken.
 func (m *Manager) meet(e *entry, found InodeID) {
+	if m.Now().Sub(e.judged) < judgeAgain {
+		return
+	}
+	content, err := m.Tree.Content(e.key, found)
+	if err != nil {
+		return
+	}
 	if e.state == Free {
 		e.state, e.since = Untracked, m.Now()
-		e.finding.Reason = "not judged yet"
 		m.track(e, found)
 	}
-	if m.Now().Sub(e.judged) >= judgeAgain {
-		e.judged = m.Now()
-		m.Judge.Judge(e.key, found)
+	e.kind, e.judged = content.Kind, m.Now()
+	if !KeepsOpen(content, e.key.Name) {
+		e.finding = Finding{Reason: "nothing tells whether its maker holds it"}
+		return
 	}
+	e.finding.Reason = "not judged yet"
+	m.Judge.Judge(e.key, found)
 }
 
 // Met takes notice of an untracked entry that was there before the mount.
@@ -29,8 +38,8 @@ func (m *Manager) Met(k Key, inode InodeID) {
 	}
 }
 
-// Judged is the judge's answer. Alive: adopted, protected and shown as held. Dead: an
-// orphan. Anything else leaves it as it is.
+// Judged is the judge's answer. Alive, by a process that is known: adopted, protected
+// and shown as held. Dead: an orphan. Anything else leaves it as it is.
 func (m *Manager) Judged(k Key, inode InodeID, f Finding) {
 	e := m.enterKnown(k)
 	if e == nil {

@@ -16,10 +16,9 @@ import (
 // actor methods play what fsnode does with a system call: a LOOKUP in a turn of its
 // own, then the act in another.
 type world struct {
-	t      testing.TB
-	m      *Manager
-	self   Identity
-	manual bool // the reaper's and the kernel's news wait to be asked for, whatever the step
+	t    testing.TB
+	m    *Manager
+	self Identity
 
 	mu       sync.Mutex // guards what follows
 	now      time.Time
@@ -40,6 +39,7 @@ type world struct {
 	lost     []lostFile
 	readFail error // what Tree.Content answers instead
 	rmFail   error // what Tree.Remove answers instead
+	away     bool  // the reaper can't reach the mount
 }
 
 // node is an inode of the fake disk.
@@ -210,9 +210,13 @@ func (w *world) Judge(k Key, inode InodeID) {
 
 func (w *world) make(k Key, c Content, maker Process) *node {
 	var ino uint64
-	if last := len(w.freed) - 1; last >= 0 && !w.fresh {
-		ino, w.freed = w.freed[last], w.freed[:last]
-	} else {
+	for i, number := range slices.Backward(w.freed) { // a pinned inode's number is not free
+		if w.pins[InodeID{8, number}] == 0 {
+			ino, w.freed = number, slices.Delete(w.freed, i, i+1)
+			break
+		}
+	}
+	if ino == 0 {
 		w.lastIno++
 		ino = w.lastIno
 	}
@@ -367,6 +371,10 @@ func (w *world) moves(p Process, from, to Key) string {
 	}
 	w.mu.Lock()
 	n := w.disk[from]
+	if n == nil {
+		w.mu.Unlock()
+		return "ENOENT"
+	}
 	n.links++
 	w.unlink(to)
 	w.disk[to] = n
@@ -376,7 +384,7 @@ func (w *world) moves(p Process, from, to Key) string {
 		src.Removed(c, away)
 	}
 	if policy.IsLock(to.Name) {
-		dst.Replaced(over, n.id)
+		dst.Replaced(c, over, n.id)
 	}
 	return "ok"
 }
@@ -388,6 +396,9 @@ func (w *world) changes(p Process, k Key, data []byte) string {
 		return "ENOENT"
 	}
 	n := w.at(k)
+	if n == nil {
+		return "ENOENT"
+	}
 	if t := w.m.AtInode(n.id); t != nil {
 		defer t.End()
 		if o := t.Change(p.Identity); o.Refused() {
@@ -409,7 +420,9 @@ func (w *world) puts(p Process, k Key, data []byte) string {
 	}
 	t := w.m.At(k)
 	defer t.End()
-	if o := t.Change(p.Identity); o.Refused() {
+	if o, err := t.MakeWay(p.Identity, false); err != nil {
+		return "EIO"
+	} else if o.Refused() {
 		return errno(o)
 	}
 	w.mu.Lock()
@@ -419,6 +432,27 @@ func (w *world) puts(p Process, k Key, data []byte) string {
 		n = w.make(k, Content{}, p)
 	}
 	n.c.Data = data
+	return "ok"
+}
+
+// bears is an exclusive act that is granted to nobody.
+func (w *world) bears(p Process, k Key, c Content) string {
+	if w.looks(p.Identity, k, true) {
+		return "EEXIST"
+	}
+	t := w.m.At(k)
+	defer t.End()
+	if o, err := t.MakeWay(p.Identity, true); err != nil {
+		return "EIO"
+	} else if o.Refused() {
+		return errno(o)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.disk[k] != nil {
+		return "EEXIST"
+	}
+	w.make(k, c, p)
 	return "ok"
 }
 
@@ -449,13 +483,19 @@ func (w *world) reads(p Process, k Key) (string, []byte) {
 	}
 	t := w.m.AtInode(n.id)
 	if t == nil {
-		return "exact", n.c.Data
+		return "exact", w.bytes(n)
 	}
 	defer t.End()
 	if t.Opened(p.Identity) == Fresh {
-		return "fresh", Render(n.c.Data, w.clock())
+		return "fresh", Render(w.bytes(n), w.clock())
 	}
-	return "exact", n.c.Data
+	return "exact", w.bytes(n)
+}
+
+func (w *world) bytes(n *node) []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return n.c.Data
 }
 
 // lists is readdir of the first directory, its names in order.
@@ -610,7 +650,8 @@ func (w *world) tellDeaths() {
 	}
 }
 
-// reap plays the reaper for the oldest entry of its queue: an unlink through the mount.
+// reap plays the reaper for the oldest entry of its queue, as fsnode has it: an unlink
+// through the mount, and where that can't be reached one past it.
 func (w *world) reap() string {
 	w.mu.Lock()
 	if len(w.reaps) == 0 {
@@ -619,24 +660,44 @@ func (w *world) reap() string {
 	}
 	r := w.reaps[0]
 	w.reaps = w.reaps[1:]
+	away := w.away
 	w.mu.Unlock()
-	if !w.looks(w.self, r.k, false) {
+	got := "ESTALE"
+	if !away {
+		got = w.reapsThroughMount(r.k)
+	}
+	t := w.m.Known(r.k)
+	if t == nil {
+		return got
+	}
+	defer t.End()
+	if !t.Leaving(r.token) {
+		return got
+	}
+	if t.Reap() != nil {
+		return "EIO"
+	}
+	return "ok, past the mount"
+}
+
+func (w *world) reapsThroughMount(k Key) string {
+	if !w.looks(w.self, k, false) {
 		return "ENOENT"
 	}
-	t := w.m.At(r.k)
+	t := w.m.At(k)
 	defer t.End()
 	o := t.Remove(w.self)
 	if o.Refused() {
 		return errno(o)
 	}
 	w.mu.Lock()
-	n := w.disk[r.k]
+	n := w.disk[k]
 	if n == nil {
 		w.mu.Unlock()
 		return "ENOENT"
 	}
-	w.lost = append(w.lost, lostFile{r.k, n.c, "reaper", n})
-	w.unlink(r.k)
+	w.lost = append(w.lost, lostFile{k, n.c, "reaper", n})
+	w.unlink(k)
 	w.mu.Unlock()
 	t.Removed(w.self, o)
 	return "ok"
@@ -741,9 +802,16 @@ func (w *world) noLeaks() {
 			w.t.Errorf("directory %d: %d tracked names counted, %d there", dir.Ino, n, dirs[dir])
 		}
 	}
-	for dir, n := range w.pins {
-		if want := min(dirs[dir], 1); n != want {
-			w.t.Errorf("directory %d: pinned %d times, want %d", dir.Ino, n, want)
+	want := map[InodeID]int{}
+	for _, e := range m.names {
+		if e.tracked() {
+			want[e.inode]++
+			want[e.key.Dir] = 1
+		}
+	}
+	for inode, n := range w.pins {
+		if n != want[inode] {
+			w.t.Errorf("inode %d: pinned %d times, want %d", inode.Ino, n, want[inode])
 		}
 	}
 }

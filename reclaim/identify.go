@@ -61,6 +61,32 @@ func (p *Processes) Identify(tid uint32) lockmgr.Identity {
 	return p.identifyByProc(int32(tid))
 }
 
+// Is reports whether a thread that waits for us belongs to the process. It may be inside
+// execve(2), closing descriptors: then everything of it in /proc that needs the right to
+// trace (stat, fd, exe, ...) waits for that call to be done, and with it for us. So where
+// there is pidfs this takes pidfds alone, and otherwise /proc/TID/status, which does not wait.
+func (p *Processes) Is(tid uint32, id lockmgr.Identity) bool {
+	if tid == 0 || tid > 1<<30 || !id.Known() {
+		return false
+	}
+	if id.Pidfs == 0 {
+		tgid, err := p.proc.tgid(int32(tid))
+		return err == nil && tgid == id.PID
+	}
+	if int32(tid) != id.PID {
+		fd, err := openPidfd(int32(tid), unix.PIDFD_THREAD)
+		if err != nil {
+			return false
+		}
+		defer unix.Close(fd)
+		if tgid, err := p.groupOf(fd, int32(tid)); err != nil || tgid != id.PID {
+			return false
+		}
+	}
+	ino, err := processInode(id.PID)
+	return err == nil && ino == id.Pidfs
+}
+
 func (p *Processes) identifyByPidfd(tid int32) lockmgr.Identity {
 	fd, err := openPidfd(tid, unix.PIDFD_THREAD)
 	if err != nil {
