@@ -132,6 +132,22 @@ func (w *Watcher) add(x *watch) error {
 	return nil
 }
 
+// Dead asks the kernel about a process under watch, and does not wait for the loop to get
+// its turn. watched is false if the process is not under watch: then nothing is said.
+func (w *Watcher) Dead(id lockmgr.Identity) (dead, watched bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	x := w.watches[id]
+	if x == nil {
+		return false, false
+	}
+	if x.fd < 0 {
+		return true, true
+	}
+	dead, err := exited(x.fd)
+	return dead && err == nil, true
+}
+
 // Unwatch ends the watch of a process, if there is one. A callback that is under way
 // in the other goroutine may still come; no other does.
 func (w *Watcher) Unwatch(id lockmgr.Identity) {

@@ -38,6 +38,9 @@ if ! have go; then
 	exit 1
 fi
 need fusermount3 fuse3
+if [ "$(id -u)" != 0 ] && [ ! -w /dev/fuse ]; then # udev would have done it
+	as_root chmod 666 /dev/fuse
+fi
 binary=$here/sessionlockfs
 (cd "$here" && go build -o "$binary" .)
 

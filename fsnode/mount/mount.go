@@ -85,6 +85,9 @@ func checkDevice() error {
 	case errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO):
 		return &Refusal{Cause: NoFUSE, What: "there is no /dev/fuse",
 			Advice: "load it with `modprobe fuse`; in a container, start it with --device /dev/fuse"}
+	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0:
+		return &Refusal{Cause: NoFUSE, What: "/dev/fuse is not for ordinary users here",
+			Advice: "as root: chmod 666 /dev/fuse, which udev does where it runs"}
 	}
 	return &Refusal{Cause: NoFUSE, What: "/dev/fuse can't be opened", Err: errors.Unwrap(err),
 		Advice: "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"}

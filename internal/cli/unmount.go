@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"sessionlockfs/fsnode/mount"
 )
@@ -30,11 +31,27 @@ func Unmount(dir string, p Processes, out io.Writer) error {
 	if top.Device == 0 {
 		return nil
 	}
-	if holders := p.MountHolders(top.Device); len(holders) > 0 {
+	if holders := Ask(func() []string { return p.MountHolders(top.Device) }); len(holders) > 0 {
 		fmt.Fprintf(out, "unmounted here; it goes on being served for %s, and can be mounted again when they let go\n",
 			strings.Join(holders, ", "))
 	}
 	return nil
+}
+
+// askWithin bounds a walk over all processes: to look at one that is inside execve(2)
+// waits for that call, and with it for whatever file system it waits for.
+const askWithin = 2 * time.Second
+
+// Ask walks over the processes, and gives up if that hangs: then the answer is empty.
+func Ask(walk func() []string) []string {
+	answer := make(chan []string, 1)
+	go func() { answer <- walk() }()
+	select {
+	case names := <-answer:
+		return names
+	case <-time.After(askWithin):
+		return nil
+	}
 }
 
 // WithUsers adds to a refusal to unmount who is in the way.
@@ -43,7 +60,7 @@ func WithUsers(err error, p Processes, dev uint64) error {
 	if !errors.As(err, &r) || r.Cause != mount.InUse {
 		return err
 	}
-	users := p.Users(dev)
+	users := Ask(func() []string { return p.Users(dev) })
 	if len(users) == 0 {
 		return err
 	}

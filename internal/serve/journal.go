@@ -70,4 +70,15 @@ func (d *deaths) Watch(id lockmgr.Identity) error {
 	return d.watcher.Watch(id, d.fs.Locks.OwnerDied)
 }
 
-func (d *deaths) Verdict(id lockmgr.Identity) lockmgr.Verdict { return d.processes.Alive(id) }
+// Verdict asks the pidfd of a process under watch, and /proc only for one that can't be
+// watched.
+func (d *deaths) Verdict(id lockmgr.Identity) lockmgr.Verdict {
+	dead, watched := d.watcher.Dead(id)
+	switch {
+	case !watched:
+		return d.processes.Alive(id)
+	case dead:
+		return lockmgr.Dead
+	}
+	return lockmgr.Alive
+}

@@ -178,7 +178,8 @@ func (s *server) warnOfBystanders() {
 	if unix.Fstat(int(s.source.Fd()), &st) != nil {
 		return
 	}
-	if who := s.processes.Reaching(uint64(st.Dev), s.source.Name()); len(who) > 0 {
+	reaching := func() []string { return s.processes.Reaching(uint64(st.Dev), s.source.Name()) }
+	if who := cli.Ask(reaching); len(who) > 0 {
 		s.warn(fmt.Sprintf("%s reach %s past the mount: restart them, or their locks are not arbitrated",
 			strings.Join(who, ", "), s.source.Name()))
 	}
@@ -217,7 +218,8 @@ func (s *server) unmount(sig os.Signal) {
 	select {
 	case <-s.mount.Done():
 	case <-time.After(lettingGo):
-		s.log.Warn().Strs("holders", s.processes.MountHolders(s.dev)).
+		holders := cli.Ask(func() []string { return s.processes.MountHolders(s.dev) })
+		s.log.Warn().Strs("holders", holders).
 			Msg("unmounted here, and still served for containers that have the mount itself; it ends when they do")
 	}
 }

