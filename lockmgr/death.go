@@ -13,13 +13,10 @@ const (
 	defaultHold   = 5 * time.Minute
 )
 
-// watch has the owner's death told. An owner that can't be watched is asked after on
-// demand, whenever somebody comes across its locks.
+// watch has the owner's death told. The death of an owner that can't be watched is
+// noticed when somebody comes across its locks: see settle.
 func (m *Manager) watch(e *entry) {
 	if err := m.Deaths.Watch(e.owner.Identity); err != nil {
-		m.mu.Lock()
-		m.blind[e.owner.Identity] = true
-		m.mu.Unlock()
 		m.tell(e, Event{What: Unwatched, Reason: err.Error()})
 	}
 }
@@ -28,7 +25,6 @@ func (m *Manager) watch(e *entry) {
 // it holds becomes an orphan, at once or when the last handle goes.
 func (m *Manager) OwnerDied(id Identity) {
 	m.mu.Lock()
-	delete(m.blind, id)
 	var held []*entry
 	for e := range m.owners[id] {
 		e.uses++
@@ -51,22 +47,18 @@ func (m *Manager) ownerGone(e *entry) {
 	}
 }
 
-// settle makes sure that the state is as the living are: for an owner that nobody
-// tells us about, this is where its death is noticed.
-func (m *Manager) settle(e *entry) {
-	if e.state != Held {
+// settle makes sure that the state is as the living are before c is answered. The news
+// of a death may still be on its way, or for an owner that can't be watched never come,
+// so whoever comes across a held lock has the owner asked after: the next try after a
+// death wins. The owner itself is alive.
+func (m *Manager) settle(e *entry, c Identity) {
+	if e.state != Held || c == e.owner.Identity {
 		return
 	}
 	if e.ownerDead {
 		if !e.handleOpen { // what it holds could not be read
 			m.orphan(e, "its owner is dead")
 		}
-		return
-	}
-	m.mu.Lock()
-	blind := m.blind[e.owner.Identity]
-	m.mu.Unlock()
-	if !blind {
 		return
 	}
 	if v := m.Deaths.Verdict(e.owner.Identity); v == Dead || v == Recycled {

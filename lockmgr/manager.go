@@ -28,7 +28,8 @@ type Deaths interface {
 	// Watch has Manager.OwnerDied called when the process is dead: never from inside
 	// Watch, and once for all calls before the death. After it, a call has it called again.
 	Watch(Identity) error
-	// Verdict tells on demand, for processes that can't be watched.
+	// Verdict tells on demand. It is asked for every look at a lock that somebody else
+	// holds, so it should be cheap for a process under watch.
 	Verdict(Identity) Verdict
 }
 
@@ -79,7 +80,6 @@ type Manager struct {
 	dirs   map[InodeID]int              // how many tracked names each directory has
 	token  Token                        // the last one given
 	kept   list.List                    // entries kept only for their late marks, oldest first
-	blind  map[Identity]bool            // owners whose death nobody will tell us
 }
 
 // New makes a Manager that knows of no locks.
@@ -93,7 +93,6 @@ func New(c Config) *Manager {
 		inodes: map[InodeID]*entry{},
 		owners: map[Identity]map[*entry]bool{},
 		dirs:   map[InodeID]int{},
-		blind:  map[Identity]bool{},
 		token:  max(c.FirstToken, 1) - 1,
 	}
 }
@@ -288,7 +287,6 @@ func (m *Manager) disown(e *entry) {
 	id := e.owner.Identity
 	if delete(m.owners[id], e); len(m.owners[id]) == 0 {
 		delete(m.owners, id)
-		delete(m.blind, id)
 	}
 }
 

@@ -41,7 +41,7 @@ func (m *Manager) Snapshot() []Lock {
 	locks := make([]Lock, 0, len(entries))
 	for _, e := range entries {
 		e.turn.Lock()
-		if m.settle(e); e.tracked() && !e.leaving {
+		if m.settle(e, Identity{}); e.tracked() && !e.leaving {
 			locks = append(locks, m.describe(e))
 		}
 		m.leave(e)
@@ -91,7 +91,7 @@ func (m *Manager) ForceRelease(k Key, force bool) error {
 		return ErrGone
 	}
 	defer m.leave(e)
-	m.settle(e)
+	m.settle(e, Identity{})
 	switch {
 	case !e.tracked() || e.leaving:
 		return ErrGone

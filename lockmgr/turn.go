@@ -73,7 +73,7 @@ func (t *Turn) End() { t.m.leave(t.e) }
 // directory and says Granted. An orphan in the way has been removed by then; if that
 // fails, the error is the Tree's and nothing has changed.
 func (t *Turn) Create(c Identity) (Outcome, error) {
-	t.m.settle(t.e)
+	t.m.settle(t.e, c)
 	o := t.decide(Create, c)
 	if o != TakeOver {
 		return o, nil
@@ -147,7 +147,7 @@ func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) Tok
 // it on the real directory and says Removed.
 func (t *Turn) Remove(c Identity) Outcome {
 	e := t.e
-	t.m.settle(e)
+	t.m.settle(e, c)
 	if e.leaving {
 		return t.removeLeaving(c)
 	}
@@ -211,7 +211,7 @@ func (t *Turn) Removed(c Identity, o Outcome) {
 // Replace decides a rename over the name. If it is not refused the caller does it on
 // the real directory and says Replaced.
 func (t *Turn) Replace(c Identity) Outcome {
-	t.m.settle(t.e)
+	t.m.settle(t.e, c)
 	o := t.decide(Replace, c)
 	switch o {
 	case Clear:
@@ -243,7 +243,7 @@ func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID) {
 
 // Change decides everything that alters a lock in place, and links it elsewhere.
 func (t *Turn) Change(c Identity) Outcome {
-	t.m.settle(t.e)
+	t.m.settle(t.e, c)
 	o := t.decide(Change, c)
 	if o == Busy {
 		t.refuse(Change, c, "somebody else holds it")
@@ -293,7 +293,7 @@ const (
 // the lookup is, or may be, that of an exclusive create.
 func (t *Turn) Look(c Identity, found InodeID, creating func() bool) Sight {
 	e, m := t.e, t.m
-	m.settle(e)
+	m.settle(e, c)
 	switch {
 	case e.held() && found == InodeID{} && t.ownedBy(c): // it was removed past the mount
 		m.tell(e, Event{What: Released, By: c, Reason: "it was gone already"})
@@ -342,7 +342,7 @@ func (e *entry) ownedBy(c Identity) bool {
 // into something that anyone may remove.
 func (t *Turn) Stat(c Identity) Sight {
 	e := t.e
-	t.m.settle(e)
+	t.m.settle(e, c)
 	if e.held() {
 		if t.ownedBy(c) {
 			return AsItIs
@@ -373,7 +373,6 @@ func (m *Manager) Listed(k Key, who func() Identity) bool {
 		return true
 	}
 	defer m.leave(e)
-	m.settle(e)
 	if e.held() {
 		return e.ownedBy(who())
 	}
@@ -438,7 +437,7 @@ func (e *entry) dropOldestMark(but Identity) {
 // orphan. The error is the Tree's, and nothing has changed then.
 func (t *Turn) MakeWay(c Identity, exclusive bool) (Outcome, error) {
 	e := t.e
-	t.m.settle(e)
+	t.m.settle(e, c)
 	if e.held() {
 		return Exists, nil
 	}
