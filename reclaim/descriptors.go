@@ -39,6 +39,13 @@ func (d descriptor) device() (uint64, error) {
 	return unix.Mkdev(st.Dev_major, st.Dev_minor), err
 }
 
+// writable tells whether the file is open for writing: the mode of the link says so, see
+// proc_pid_fd(5).
+func (d descriptor) writable() bool {
+	var st unix.Stat_t
+	return unix.Fstatat(d.dir, d.name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&0o200 != 0
+}
+
 // path is where the kernel thinks the file is, without " (deleted)".
 func (d descriptor) path() (string, error) {
 	var buf [2 * unix.PathMax]byte

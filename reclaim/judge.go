@@ -23,7 +23,8 @@ type Subject struct {
 //
 // A client that keeps its lock file open is alive if some process has the file open:
 // directly, or through an earlier mount over the same tree, where it bears the same name
-// and inode number on another device. If nobody has, the verdict is Dead, unless the file is
+// and inode number on another device, and is open for writing, as who made it has it: who only
+// reads it through the mount is a contender. If nobody has, the verdict is Dead, unless the file is
 // younger than grace or a process that could well have it can't be looked at.
 // Files of other clients are Unknown here.
 //
@@ -189,7 +190,8 @@ func (c *census) match(d descriptor) (found []int, s sight) {
 		return c.byName[base], sightOf(linkErr)
 	}
 	for _, i := range candidates {
-		if c.subjects[i].Inode.Dev == dev || linkErr == nil && c.subjects[i].Name == base {
+		past := c.subjects[i].Inode.Dev == dev
+		if past || linkErr == nil && c.subjects[i].Name == base && d.writable() {
 			found = append(found, i)
 		}
 	}

@@ -50,7 +50,10 @@ func lockFile(t testing.TB) string {
 // it holds from the start.
 func holder(t testing.TB, path string) child {
 	t.Helper()
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil { // a directory
+		f, err = os.Open(path)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,4 +14,5 @@ if [ -n "$unformatted" ]; then
 fi
 go vet ./...
 go test -race ./lockmgr/... ./reclaim/... ./fsnode/... ./internal/... .
-go test -count=1 -timeout 25m ./integration "$@"
+cd integration # here go test shows the table of scenarios also when all is well
+go test -count=1 -timeout 25m "$@"

@@ -1,0 +1,104 @@
+package integration
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var rounds = flag.Int("rounds", 500, "rounds of TestTakeOverLatency, for each kind of name")
+
+// takeOverLimit is what a contender may notice of a death, 99 times of 100.
+const takeOverLimit = 10 * time.Millisecond
+
+// Both kinds of names: an orphan whose name is on the evidence list stays until somebody takes it, any other is removed
+// when its owner dies.
+func TestTakeOverLatency(t *testing.T) {
+	for _, kind := range []struct{ title, name string }{
+		{"take-over, evidence name", "latency.jsonl.lock"},
+		{"take-over, other name", "latency.lock"},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			scenario{0, kind.title}.once(t, func(r *run) { measureTakeOver(r, kind.name) })
+		})
+	}
+}
+
+func measureTakeOver(r *run, name string) {
+	m := newMount(r)
+	var took []time.Duration
+	for range *rounds {
+		took = append(took, takeOverOnce(r, m.path(name)))
+	}
+	slices.Sort(took)
+	p50, p99, longest := took[len(took)/2], took[len(took)*99/100], took[len(took)-1]
+	r.note("p50 %v, p99 %v, max %v", p50.Round(time.Microsecond), p99.Round(time.Microsecond), longest.Round(time.Microsecond))
+	if p99 > takeOverLimit {
+		r.Errorf("p99 is %v, want at most %v", p99, takeOverLimit)
+	}
+}
+
+// takeOverOnce returns the time from just before kill(2) until the contender's create returned.
+func takeOverOnce(t testing.TB, path string) time.Duration {
+	t.Helper()
+	holder := startHelper(t, nil, "hold", path)
+	defer holder.kill()
+	holder.line(t)
+	c := &contender{path: path, won: make(chan error, 1)}
+	go c.run()
+	waitFor(t, "the contender's first refusals", 5*time.Second, func() bool { return c.tries.Load() > 2 })
+	killed := time.Now()
+	if err := syscall.Kill(holder.cmd.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-c.won:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(10 * time.Second):
+		c.stop.Store(true)
+		t.Fatalf("nobody got %s within 10 s of its owner's death", path)
+	}
+	if c.at.Before(killed) {
+		t.Fatalf("the contender won while the owner lived")
+	}
+	return c.at.Sub(killed)
+}
+
+// contender tries in a tight loop, then gives the lock back.
+type contender struct {
+	path  string
+	tries atomic.Int64
+	stop  atomic.Bool
+	at    time.Time
+	won   chan error
+}
+
+func (c *contender) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for !c.stop.Load() {
+		file, err := createExclusively(c.path)
+		c.at = time.Now()
+		c.tries.Add(1)
+		if errors.Is(err, syscall.EEXIST) {
+			continue
+		}
+		if err == nil {
+			err = errors.Join(file.Close(), os.Remove(c.path))
+		}
+		if err != nil {
+			err = fmt.Errorf("contender: %w", err)
+		}
+		c.won <- err
+		return
+	}
+}

@@ -1,0 +1,401 @@
+package integration
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	mountDeadline   = 10 * time.Second
+	unmountDeadline = 15 * time.Second
+)
+
+// mount is the program serving a sessions directory.
+type mount struct {
+	parent string   // what containers bind
+	dir    string   // the sessions directory, seen through the mount
+	below  *os.File // the same directory underneath, opened before the mount
+
+	user         *syscall.Credential // who mounts; nil: we
+	pidNamespace bool                // serve from inside a PID namespace of its own
+	prepare      func(dir string)
+
+	cmd    *exec.Cmd
+	exited chan struct{}
+	log    *logBuffer
+}
+
+type mountOption func(*mount)
+
+// asUser has an ordinary user mount, through fusermount3.
+func asUser(user *syscall.Credential) mountOption { return func(m *mount) { m.user = user } }
+
+// inPIDNamespace has the server see none of the callers outside of its PID namespace.
+func inPIDNamespace() mountOption { return func(m *mount) { m.pidNamespace = true } }
+
+// withContent fills the sessions directory before it is mounted over.
+func withContent(fill func(dir string)) mountOption { return func(m *mount) { m.prepare = fill } }
+
+// newMount makes a sessions directory and mounts over it until the test ends.
+func newMount(t testing.TB, options ...mountOption) *mount {
+	t.Helper()
+	m := &mount{}
+	for _, option := range options {
+		option(m)
+	}
+	if m.user == nil {
+		needRoot(t)
+	}
+	m.makeDirectories(t)
+	t.Cleanup(func() {
+		if m.cmd != nil {
+			m.stop(t)
+		}
+		if t.Failed() {
+			t.Logf("log of the mount:\n%s", m.log)
+		}
+	})
+	m.start(t)
+	return m
+}
+
+func (m *mount) makeDirectories(t testing.TB) {
+	t.Helper()
+	var err error
+	if m.parent, err = os.MkdirTemp(suite.dir, "tree-"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(m.parent) })
+	m.share(t)
+	m.dir = filepath.Join(m.parent, "sessions")
+	if err := os.Mkdir(m.dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	m.open(t)
+	if m.prepare != nil {
+		m.prepare(m.dir)
+	}
+	// A path of its own to the directory underneath, which the mount will hide.
+	if m.below, err = os.OpenFile(m.dir, unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.below.Close() })
+}
+
+// open lets other users in, whatever our umask is.
+func (m *mount) open(t testing.TB) {
+	t.Helper()
+	for dir, mode := range map[string]os.FileMode{m.parent: 0o755, m.dir: 0o777} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m.user != nil {
+		if err := os.Chown(m.dir, int(m.user.Uid), int(m.user.Gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// share makes the parent a shared mount, as every directory is on a machine with systemd: only then does a container
+// which bound it with rslave see a mount made later.
+func (m *mount) share(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := unix.Mount(m.parent, m.parent, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(m.parent, unix.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", m.parent, err)
+		}
+	})
+	if err := unix.Mount("", m.parent, "", unix.MS_SHARED, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs the server and returns when it serves.
+func (m *mount) start(t testing.TB) {
+	t.Helper()
+	argv := []string{suite.binary, "mount", m.dir}
+	if m.pidNamespace {
+		// Without a mount namespace of its own, so that the mount is there for everybody.
+		argv = append([]string{need(t, "unshare"), "--pid", "--fork", "--kill-child"}, argv...)
+	}
+	m.log = &logBuffer{}
+	m.cmd = m.command(argv...)
+	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
+	// If the tests are killed, nobody must hang in a mount that nobody unmounts.
+	m.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if err := m.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	m.exited = make(chan struct{})
+	go func(cmd *exec.Cmd, exited chan struct{}) {
+		cmd.Wait()
+		close(exited)
+	}(m.cmd, m.exited)
+	waitFor(t, "the mount serves", mountDeadline, func() bool {
+		select {
+		case <-m.exited:
+			t.Fatalf("mount ended: %v\n%s", m.cmd.ProcessState, m.log)
+		default:
+		}
+		_, err := m.readControl("locks")
+		return err == nil
+	})
+}
+
+// command runs as the one who mounts.
+func (m *mount) command(argv ...string) *exec.Cmd {
+	return commandAs(m.user, argv...)
+}
+
+func commandAs(user *syscall.Credential, argv ...string) *exec.Cmd {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+	if user != nil {
+		cmd.Env = append(os.Environ(), "HOME="+suite.dir)
+	}
+	return cmd
+}
+
+// stop unmounts and checks that nothing is left of it.
+func (m *mount) stop(t testing.TB) {
+	t.Helper()
+	if out, err := m.unmount(); err != nil {
+		t.Errorf("unmount: %v\n%s", err, out)
+		m.tearDown()
+	}
+	select {
+	case <-m.exited:
+	case <-time.After(unmountDeadline):
+		t.Errorf("the server lives %v after the unmount", unmountDeadline)
+		m.tearDown()
+		<-m.exited
+	}
+	if code := m.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("the server ended with %v", m.cmd.ProcessState)
+	}
+	if ourMounts()[m.dir] {
+		t.Errorf("%s is still mounted", m.dir)
+		m.tearDown()
+	}
+	m.cmd = nil
+}
+
+func (m *mount) unmount() (string, error) {
+	cmd, out := m.command(suite.binary, "unmount", m.dir), &logBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	watchdog := time.AfterFunc(unmountDeadline, func() { cmd.Process.Kill() })
+	defer watchdog.Stop()
+	err := cmd.Wait()
+	return out.String(), err
+}
+
+// tearDown is for when the orderly way failed, so that one broken test does not break those after it.
+func (m *mount) tearDown() {
+	m.cmd.Process.Kill() // ends all requests under way
+	unix.Unmount(m.dir, unix.MNT_DETACH)
+}
+
+// serverPID is the PID of the program itself, also where it runs below unshare.
+func (m *mount) serverPID(t testing.TB) int {
+	t.Helper()
+	pid := m.cmd.Process.Pid
+	if !m.pidNamespace {
+		return pid
+	}
+	return onlyChild(t, pid)
+}
+
+func onlyChild(t testing.TB, pid int) int {
+	t.Helper()
+	var child int
+	waitFor(t, "a child process", 5*time.Second, func() bool {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+		child, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		return child != 0
+	})
+	return child
+}
+
+// path is that of a file in the mount.
+func (m *mount) path(name string) string { return filepath.Join(m.dir, name) }
+
+// pathBelow is that of the same file underneath, for this process only.
+func (m *mount) pathBelow(name string) string {
+	return fmt.Sprintf("/proc/self/fd/%d/%s", m.below.Fd(), name)
+}
+
+// exists says whether the file is there underneath, whatever the mount shows.
+func (m *mount) exists(name string) bool {
+	_, err := os.Lstat(m.pathBelow(name))
+	return err == nil
+}
+
+// lockEntry is one lock in the control file "locks".
+type lockEntry struct {
+	Path  string `json:"path"`
+	Kind  string `json:"kind"`
+	State string `json:"state"`
+	Token uint64 `json:"token"`
+	Owner struct {
+		PID    int    `json:"pid"`
+		NSPIDs []int  `json:"ns_pids"`
+		UID    int    `json:"uid"`
+		Comm   string `json:"comm"`
+	} `json:"owner"`
+	HandleOpen bool `json:"handle_open"`
+	Contenders []struct {
+		PID int `json:"pid"`
+	} `json:"contenders"`
+	RefusedChanges int    `json:"refused_changes"`
+	Verdict        string `json:"verdict"`
+	Reason         string `json:"reason"`
+}
+
+// readControl reads a file of the control directory as the one who mounted: nobody else may.
+func (m *mount) readControl(name string) ([]byte, error) {
+	path := m.path(".sessionlockfs/" + name)
+	if m.user == nil {
+		return os.ReadFile(path)
+	}
+	return m.command("cat", path).Output()
+}
+
+func (m *mount) locks(t testing.TB) []lockEntry {
+	t.Helper()
+	text, err := m.readControl("locks")
+	if err != nil {
+		t.Fatalf("read locks: %v", err)
+	}
+	var dump struct {
+		Version int         `json:"version"`
+		Locks   []lockEntry `json:"locks"`
+	}
+	if err := json.Unmarshal(text, &dump); err != nil {
+		t.Fatalf("locks: %v\n%s", err, text)
+	}
+	return dump.Locks
+}
+
+// lock returns what the server knows of a lock; its state is "" when it knows nothing.
+func (m *mount) lock(t testing.TB, name string) lockEntry {
+	t.Helper()
+	for _, entry := range m.locks(t) {
+		if entry.Path == name {
+			return entry
+		}
+	}
+	return lockEntry{}
+}
+
+func (m *mount) waitContender(t testing.TB, name string, pid int) {
+	t.Helper()
+	waitFor(t, fmt.Sprintf("process %d contends for %s", pid, name), 5*time.Second, func() bool {
+		for _, contender := range m.lock(t, name).Contenders {
+			if contender.PID == pid {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// waitOrphan waits until the server has heard of the owner's death.
+func (m *mount) waitOrphan(t testing.TB, name string) {
+	t.Helper()
+	waitFor(t, name+" is an orphan", 5*time.Second, func() bool { return m.lock(t, name).State == "orphan" })
+}
+
+// mustBeHeldBy checks both what the server says and what is on disk.
+func (m *mount) mustBeHeldBy(t testing.TB, name string, pid int) {
+	t.Helper()
+	if entry := m.lock(t, name); entry.State != "held" || entry.Owner.PID != pid {
+		t.Errorf("%s: %q by %d, want held by %d", name, entry.State, entry.Owner.PID, pid)
+	}
+	if !m.exists(name) {
+		t.Errorf("%s is not on disk", name)
+	}
+}
+
+// fileState is all of a file that a bystander could change.
+type fileState struct {
+	ino, nlink    uint64
+	mode          uint32
+	uid, gid      uint32
+	size          int64
+	mtime         unix.Timespec
+	bytes, xattrs string
+}
+
+// stateBelow reads the state of a file underneath, past the views of the mount.
+func (m *mount) stateBelow(t testing.TB, name string) fileState {
+	t.Helper()
+	path := m.pathBelow(name)
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		t.Fatalf("%s underneath: %v", name, err)
+	}
+	state := fileState{st.Ino, uint64(st.Nlink), st.Mode, st.Uid, st.Gid, st.Size, st.Mtim, "", ""}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state.bytes = string(content)
+	}
+	list := make([]byte, 4096)
+	if n, err := unix.Llistxattr(path, list); err == nil {
+		state.xattrs = string(list[:n])
+	}
+	return state
+}
+
+func (m *mount) mustBeUnchanged(t testing.TB, name string, before fileState, after string) {
+	t.Helper()
+	if !m.exists(name) {
+		t.Errorf("%s is gone after %s", name, after)
+		return
+	}
+	if now := m.stateBelow(t, name); now != before {
+		t.Errorf("%s changed by %s:\n%+v\n%+v", name, after, before, now)
+	}
+}
+
+// logBuffer keeps what a process writes.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}

@@ -1,0 +1,56 @@
+package integration
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestScenario16_StartSweepInASecondContainer(t *testing.T) {
+	scenario{16, "start sweep in a second container"}.each(t, func(r *run) {
+		m := newMount(r)
+		all := r.clients(m, inContainer, inContainer, inContainer)
+		live, dead, sweeper := all[0], all[1], all[2]
+		held := live.must(r, "acquire", ask(m, longWait, hasty, inSession(m, "live.jsonl")))
+		dead.must(r, "acquire", ask(m, longWait, inSession(m, "dead.jsonl")))
+		before := m.stateBelow(r, "live.jsonl.lock")
+		dead.kill(r)
+		m.waitOrphan(r, "dead.jsonl.lock")
+
+		swept := sweeper.must(r, "sweep", args{"dir": m.dir, "staleMs": 1})
+		if !slices.Equal(swept.Cleaned, []string{"dead.jsonl.lock"}) || len(swept.Warnings) != 1 {
+			r.Errorf("swept %v, warnings %v, want dead.jsonl.lock", swept.Cleaned, swept.Warnings)
+		}
+		if m.exists("dead.jsonl.lock") {
+			r.Errorf("the dead client's lock is still there")
+		}
+		m.mustBeUnchanged(r, "live.jsonl.lock", before, "the sweep")
+		m.mustBeHeldBy(r, "live.jsonl.lock", live.pid)
+		live.must(r, "release", args{"lock": held.Lock})
+	})
+}
+
+// The contender's own flow is: look, judge, remove. The name is granted to somebody else before the last step.
+func TestScenario32_GrantedBetweenLookAndRemoval(t *testing.T) {
+	scenario{32, "granted between a contender's look and removal"}.eachVersion(t, func(r *run) {
+		m := newMount(r)
+		all := r.clients(m, onHost, inContainer, onHost)
+		holder, contender, next := all[0], all[1], all[2]
+		path := args{"path": m.path(sessionLock)}
+		holder.writeLock(r, m.path(sessionLock), payload(holder.nsPID, time.Now()))
+		holder.kill(r)
+		m.waitOrphan(r, sessionLock)
+		contender.must(r, "readFile", path)
+
+		next.must(r, "acquire", ask(m, longWait))
+		before := m.stateBelow(r, sessionLock)
+		mustFail(r, "the removal of what is gone", contender.do(r, "unlink", path), "ENOENT")
+		m.mustBeUnchanged(r, sessionLock, before, "the contender's removal")
+		m.mustBeHeldBy(r, sessionLock, next.pid)
+
+		// It has seen the new lock now.
+		mustTimeOut(r, "the contender", contender.do(r, "acquire", ask(m, shortWait)), shortWait)
+		mustFail(r, "the removal of a live lock", contender.do(r, "unlink", path), "EBUSY")
+		m.mustBeUnchanged(r, sessionLock, before, "the contender's waiting")
+	})
+}
