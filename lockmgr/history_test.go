@@ -215,6 +215,26 @@ func TestRule2Release(t *testing.T) {
 			"B changes y.lock: EBUSY",
 			"A removes y.lock",
 		}},
+		{"removed past the mount: its owner finds it gone", []string{
+			"A creates x.lock with session: granted",
+			"an outsider removes x.lock",
+			"B creates x.lock: EEXIST", // it may still count on it
+			"B looks at x.lock: ENOENT",
+			"x.lock is held by A",
+			"A closes x.lock",
+			"A removes x.lock: ENOENT",
+			"x.lock is free",
+			"the log says: granted, released",
+			"B creates x.lock: granted",
+		}},
+		{"removed past the mount: its owner makes it anew", []string{
+			"A creates x.lock with session: granted",
+			"an outsider removes x.lock",
+			"A creates x.lock: granted",
+			"A closes x.lock",             // the newer handle
+			"A's RELEASE of x.lock comes", // the older one: it means nothing any more
+			"x.lock is held by A",
+		}},
 	})
 }
 
@@ -399,14 +419,48 @@ func TestRule4Death(t *testing.T) {
 			"the reaper comes: ok, past the mount",
 			"x.lock is free",
 		}},
-		{"the reaper can't remove it", []string{
+		{"the reaper can't remove it, past the mount: it lingers", []string{
 			"the mount can't be reached",
 			"A creates x.lock with session: granted",
 			"A dies",
 			"removing fails",
 			"the reaper comes: EIO",
-			"x.lock is leaving",
+			"x.lock is orphan",
 			"B creates x.lock: EIO",
+			"B looks at x.lock: shown",
+			"B lists: x.lock .",
+			"removing works",
+			"B creates x.lock: granted",
+		}},
+		{"the reaper can't remove it, through the mount: it lingers", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"removing fails",
+			"the reaper comes: EIO",
+			"x.lock is orphan",
+			"the reaper comes: nothing to do",
+			"B looks at x.lock: shown",
+			"removing works",
+			"B removes x.lock",
+			"the log says: granted, reclaimed+payload, cleared+payload",
+		}},
+		{"the reaper can't remove it, and it is gone past the mount", []string{
+			"the mount can't be reached",
+			"A creates x.lock with session: granted",
+			"A dies",
+			"an outsider removes x.lock",
+			"removing fails",
+			"the reaper comes: ok, past the mount",
+			"x.lock is free",
+		}},
+		{"it can't be read when its owner dies: it is looked at again", []string{
+			"A creates x.lock with session: granted",
+			"reading fails",
+			"A dies",
+			"x.lock is held by A",
+			"B creates x.lock: EEXIST",
+			"reading works",
+			"B creates x.lock: granted",
 		}},
 		{"what is not recognised is abandoned", []string{
 			"A creates a.lock with data: granted",
@@ -505,10 +559,26 @@ func TestRule4Death(t *testing.T) {
 			"A creates b.jsonl.lock with session: granted",
 			"A creates c.jsonl.lock with session: granted",
 			"A dies",
-			"B lists: a.jsonl.lock b.jsonl.lock c.jsonl.lock .",
+			"B lists: .", // a listing asks after nobody
 			"B removes a.jsonl.lock",
 			"B changes b.jsonl.lock",
 			"a person releases c.jsonl.lock",
+		}},
+		{"the news of a death is late: the next try wins", []string{
+			"news of deaths is late",
+			"A creates x.lock with session: granted",
+			"A creates y.jsonl.lock with session: granted",
+			"A creates z.lock with session: granted",
+			"A dies",
+			"x.lock is held by A",
+			"B lists: .",
+			"B creates x.lock: granted",
+			"B reads y.jsonl.lock: exact",
+			"y.jsonl.lock is orphan",
+			"news of deaths is on time",
+			"x.lock is held by B",
+			"y.jsonl.lock is orphan",
+			"z.lock is leaving",
 		}},
 		{"an owner that can't be watched, its handle inherited", []string{
 			"A can't be watched",
@@ -558,6 +628,169 @@ func TestRule4Death(t *testing.T) {
 			"an outsider makes x.jsonl.lock with session",
 			"B creates x.jsonl.lock: EEXIST",
 			"x.jsonl.lock is untracked",
+		}},
+	})
+}
+
+// Rule 4: the reaper may come late, and then the name may be anybody's.
+func TestRule4LateReaper(t *testing.T) {
+	play(t, []history{
+		{"data moved over it", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"B overwrites tmp with data",
+			"B moves tmp over x.lock",
+			"the reaper comes: in vain",
+			"x.lock is on disk",
+		}},
+		{"data made after a take-over and a release", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"B creates x.lock with pid: granted",
+			"B removes x.lock",
+			"C overwrites x.lock with data",
+			"the reaper comes: in vain",
+			"x.lock is on disk",
+		}},
+		{"data written while it was leaving", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"B overwrites x.lock with data", // the name looks free to it, and is by then
+			"the reaper comes: in vain",
+			"x.lock is on disk",
+			"x.lock holds data",
+		}},
+		{"abandoned after a take-over", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"B creates x.lock with data: granted",
+			"B dies",
+			"x.lock is abandoned",
+			"the reaper comes: in vain",
+			"x.lock is on disk",
+		}},
+		{"untracked after it went past the mount", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"an outsider removes x.lock",
+			"an outsider takes an inode number",
+			"an outsider makes x.lock with session",
+			"B creates x.lock: EEXIST",
+			"x.lock is untracked",
+			"the reaper comes: in vain",
+			"x.lock is on disk",
+		}},
+		{"evidence after a take-over", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A removes x.jsonl.lock: EBUSY",
+			"A dies",
+			"B creates x.jsonl.lock with session: granted",
+			"B dies",
+			"x.jsonl.lock is orphan",
+			"the reaper comes: in vain",
+			"x.jsonl.lock is on disk",
+		}},
+	})
+}
+
+// Only the recognised is removed: an orphan is looked at again before it goes.
+func TestRule4WrittenSince(t *testing.T) {
+	play(t, []history{
+		{"evidence is written through the mount: it is abandoned", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A dies",
+			"B overwrites x.jsonl.lock with data",
+			"C creates x.jsonl.lock: EEXIST",
+			"x.jsonl.lock is abandoned",
+			"x.jsonl.lock holds data",
+			"the log says: granted, orphaned, abandoned",
+		}},
+		{"a leaving one is written past the mount: it is abandoned", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"an outsider writes data into x.lock",
+			"B creates x.lock: EEXIST",
+			"x.lock is abandoned",
+			"the reaper comes: in vain",
+			"x.lock holds data",
+		}},
+		{"a leaving one is written past the mount, which can't be reached", []string{
+			"the mount can't be reached",
+			"A creates x.lock with session: granted",
+			"A dies",
+			"an outsider writes data into x.lock",
+			"the reaper comes: in vain",
+			"x.lock is abandoned",
+			"x.lock holds data",
+		}},
+		{"what was judged dead is written through the mount", []string{
+			"an outsider makes x.jsonl.lock with session",
+			"B creates x.jsonl.lock: EEXIST",
+			"x.jsonl.lock is judged dead",
+			"B overwrites x.jsonl.lock with pid",
+			"C creates x.jsonl.lock: EEXIST",
+			"x.jsonl.lock is abandoned",
+		}},
+		{"what a person released goes whatever it holds", []string{
+			"A creates x.lock with session: granted",
+			"a person forces x.lock",
+			"an outsider writes data into x.lock",
+			"the reaper comes",
+			"x.lock is free",
+		}},
+		// A tracked inode's number means no other one: else ext4 would give it to the next.
+		{"replaced past the mount", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A dies",
+			"an outsider removes x.jsonl.lock",
+			"1s passes",
+			"an outsider makes x.jsonl.lock with session",
+			"B creates x.jsonl.lock: EEXIST",
+		}},
+		{"leaving, and replaced past the mount", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"an outsider removes x.lock",
+			"1s passes",
+			"an outsider makes x.lock with session",
+			"the reaper comes: in vain",
+			"x.lock is on disk",
+		}},
+	})
+}
+
+// Rule 4: one record of each removal, with the payload.
+func TestRule4Record(t *testing.T) {
+	play(t, []history{
+		{"removed by a contender", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A dies",
+			"the log says: granted, orphaned",
+			"B removes x.jsonl.lock",
+			"the log says: cleared+payload",
+		}},
+		{"moved over by somebody", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A dies",
+			"the log says: granted, orphaned",
+			"B overwrites tmp with data",
+			"B moves tmp over x.jsonl.lock",
+			"the log says: cleared+payload",
+		}},
+		{"one record for one removal", []string{
+			"A creates x.lock with session: granted",
+			"A dies",
+			"B creates x.lock: granted",
+			"the log says: granted, reclaimed+payload, granted",
+		}},
+		{"a late reaper is no stranger that was refused", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A dies",
+			"a person releases x.jsonl.lock",
+			"B creates x.jsonl.lock: granted",
+			"the log says: granted, orphaned, forced, reclaimed+payload, granted",
+			"the reaper comes: in vain",
+			"the log says: ",
 		}},
 	})
 }
@@ -753,6 +986,53 @@ func TestRule6SameProcess(t *testing.T) {
 			"Z removes x.lock",
 			"x.lock is free",
 		}},
+		{"the neighbour is in the same process and has not written yet", []string{
+			"A1 creates x.lock with session: granted",
+			"A2 removes x.lock: EBUSY",
+			"A1 closes x.lock",
+			"A2 creates x.lock: granted", // the payload is still to come
+			"A1 removes x.lock: ENOENT",
+			"x.lock is held by A",
+			"B creates x.lock: EEXIST",
+		}},
+		{"the neighbour is in the same process", []string{
+			"A1 creates x.lock with session: granted",
+			"A2 removes x.lock: EBUSY",
+			"A1 closes x.lock",
+			"A2 creates x.lock with session: granted",
+			"A1 removes x.lock: ENOENT",
+			"x.lock is held by A",
+		}},
+		{"the other caller reads the neighbour's lock meanwhile", []string{
+			"A1 creates x.lock with session: granted",
+			"A2 removes x.lock: EBUSY",
+			"A1 closes x.lock",
+			"B creates x.lock with session: granted",
+			"A2 reads x.lock: fresh", // it polls
+			"A1 removes x.lock: ENOENT",
+		}},
+		{"removed before it is closed, and no FLUSH: evidence of an abort that was none", []string{
+			"A creates x.jsonl.lock with session: granted",
+			"A removes x.jsonl.lock: EBUSY",
+			"A dies without a FLUSH",
+			"x.jsonl.lock is leaving",
+		}},
+		{"the removal that was remembered is not of what its owner moved over it since", []string{
+			"A creates x.lock with session: granted",
+			"A removes x.lock: EBUSY",
+			"A overwrites tmp with data",
+			"A moves tmp over x.lock",
+			"A closes x.lock",
+			"x.lock is held by A",
+			"the reaper comes: nothing to do",
+			"x.lock holds data",
+		}},
+		{"not written yet, but by its name a lock that is kept open", []string{
+			"A1 creates x.jsonl.lock: granted",
+			"A2 removes x.jsonl.lock: EBUSY",
+			"A1 closes x.jsonl.lock",
+			"x.jsonl.lock is leaving",
+		}},
 	})
 }
 
@@ -829,17 +1109,23 @@ func TestRule8Untracked(t *testing.T) {
 			"Z dies",
 			"B creates x.lock: granted",
 		}},
-		{"unknown shapes are never removed by us", []string{
+		{"other shapes are not judged, and stay", []string{
 			"an outsider makes x.lock with data",
 			"an outsider makes directory d.lock",
 			"an outsider makes e.lock with nothing",
+			"an outsider makes i.lock with pid",
+			"an outsider makes j.lock with started",
 			"B creates x.lock: EEXIST",
-			"x.lock is judged dead",
 			"B makes directory d.lock: EEXIST",
-			"d.lock is judged dead",
 			"B creates e.lock: EEXIST",
-			"e.lock is judged dead",
+			"B creates i.lock: EEXIST",
+			"B creates j.lock: EEXIST",
+			"x.lock is judged dead: nobody asked", // nothing tells whether its maker holds it
 			"x.lock is untracked", "d.lock is untracked", "e.lock is untracked",
+			"i.lock is untracked", "j.lock is untracked",
+			"10h pass",
+			"B creates i.lock: EEXIST",
+			"i.lock is judged dead: nobody asked",
 			"the reaper comes: nothing to do",
 		}},
 		{"anyone may remove, replace and change it", []string{
@@ -894,6 +1180,44 @@ func TestRule8Untracked(t *testing.T) {
 			"B creates x.lock: EEXIST",
 			"x.lock is untracked",
 		}},
+		{"it is written into while it is judged", []string{
+			"an outsider makes x.lock with session",
+			"B creates x.lock: EEXIST",
+			"an outsider writes data into x.lock",
+			"x.lock is judged dead",
+			"x.lock is untracked",
+			"x.lock holds data",
+		}},
+		{"a shape that can be judged comes later", []string{
+			"an outsider makes x.lock with nothing",
+			"B creates x.lock: EEXIST",
+			"an outsider writes session into x.lock",
+			"B creates x.lock: EEXIST",
+			"x.lock is judged dead: nobody asked",
+			"1s passes",
+			"B creates x.lock: EEXIST",
+			"x.lock is judged dead",
+			"B creates x.lock: granted",
+		}},
+		{"alive, but nobody knows who: it stays untracked", []string{
+			"an outsider makes x.lock with session",
+			"B creates x.lock: EEXIST",
+			"x.lock is judged alive",
+			"x.lock is untracked",
+			"B creates x.lock: EEXIST",
+			"B reads x.lock: exact",
+			"B removes x.lock",
+		}},
+		{"replaced past the mount: a tracked inode's number means no other one", []string{
+			"an outsider makes x.lock with session",
+			"B creates x.lock: EEXIST",
+			"an outsider removes x.lock",
+			"1s passes",
+			"an outsider makes x.lock with session",
+			"x.lock is judged dead", // the first file's holder is
+			"B creates x.lock: EEXIST",
+			"x.lock is on disk",
+		}},
 	})
 }
 
@@ -945,6 +1269,20 @@ func TestRule10UnknownCaller(t *testing.T) {
 			"U creates x.jsonl.lock: granted",
 			"B removes x.jsonl.lock: ENOENT",
 			"x.jsonl.lock is unknown_owner",
+		}},
+		{"it sees what its like wrote as it is, and listed", []string{
+			"U creates x.lock with nothing: granted",
+			"U reads x.lock: exact",
+			"U stats x.lock: exact",
+			"U lists: x.lock .",
+			"B stats x.lock: fresh",
+			"B lists: .",
+		}},
+		{"gone past the mount: one of them finds it so", []string{
+			"U creates x.lock with nothing: granted",
+			"an outsider removes x.lock",
+			"B creates x.lock: EEXIST",
+			"U creates x.lock: granted",
 		}},
 	})
 }

@@ -1,6 +1,7 @@
 package lockmgr
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -12,19 +13,6 @@ import (
 
 var modelSteps = flag.Int("model.steps", 1_000_000, "random steps to compare with the model")
 
-// Where the code is known to differ from the law (bugs_test.go has each as a test), the
-// model follows the code, or random histories stay out of the way, so that they still
-// find what is new. To mend one is to set it to false.
-const (
-	bugMarksAreOneKind  = false // a look or a grant of its own uses up rule 6's ENOENT
-	bugReapsWhatStays   = false // a late reap removes what is not leaving
-	bugTrustsInodes     = true // a new file with an old number passes for the orphan
-	bugIntegersStay     = true // a bare integer can't be judged dead
-	bugAliveUnprotected = true // alive without an owner is not protected
-	bugMarksAreDropped  = false // a polled name drops its own late marks (TestConcurrent only)
-	bugReplacedGoes     = false // a remembered removal takes what its owner moved over the lock since
-)
-
 // model is the law of design.md for three names, written from its text: what is known
 // of each name, and what comes of each act. Processes are numbers; 0 is the unnamed.
 type model struct {
@@ -32,13 +20,25 @@ type model struct {
 	procs map[int]*modelProc
 	now   time.Time
 	grant int // grants so far
-	reaps []int
+	reaps []errand
+	asks  []errand // of the judge
+	stuck bool     // nothing can be removed from the disk for now
 }
+
+// errand is what the reaper or the judge is sent for.
+type errand struct {
+	i     int // the name
+	grant int // of the lock that is to go
+	file  int // to be judged
+}
+
+// reaper is the number of the mount process.
+const reaper = -1
 
 type modelProc struct {
 	pids  []int // what it may call itself
 	dead  bool
-	blind bool // nobody tells of its death: it is noticed when somebody comes by
+	blind bool // nobody tells of its death
 }
 
 type modelName struct {
@@ -58,6 +58,8 @@ type modelName struct {
 	closed  bool
 	second  bool
 	told    bool        // the owner's death was noticed
+	sure    bool        // a person said that it is to go
+	asked   time.Time   // when it was last met as untracked
 	looked  map[int]int // which grant's orphan a process looked into
 	doubled map[int]bool
 }
@@ -74,15 +76,15 @@ func newModel(now time.Time) *model {
 
 func (n *modelName) free() {
 	n.state, n.owner, n.grant, n.open = "free", 0, 0, nil
-	n.closed, n.second, n.told = false, false, false
+	n.closed, n.second, n.told, n.sure, n.asked = false, false, false, false, time.Time{}
 }
 
 func (n *modelName) held() bool { return n.state == "held" || n.state == "unknown_owner" }
 
-// notice is the death of an owner that can't be watched, found by whoever comes by.
+// notice is a death of which no news came yet, or never will: found by whoever comes by.
 func (m *model) notice(i int) {
 	n := m.names[i]
-	if n.state == "held" && !n.told && m.procs[n.owner].blind && m.procs[n.owner].dead {
+	if n.state == "held" && !n.told && m.procs[n.owner].dead {
 		n.told = true
 		m.orphaned(i)
 	}
@@ -95,7 +97,7 @@ func (m *model) orphaned(i int) {
 	case len(n.open) > 0:
 	case !n.there || n.file != n.mine:
 		n.free()
-	case n.text != "nothing" && !slices.Contains(m.procs[n.owner].pids, n.pid):
+	case !m.recognised(n):
 		n.state = "abandoned"
 	case n.evidence:
 		n.state = "orphan"
@@ -105,68 +107,136 @@ func (m *model) orphaned(i int) {
 }
 
 func (m *model) departs(i int) {
-	m.names[i].state = "leaving"
-	m.reaps = append(m.reaps, i)
+	n := m.names[i]
+	n.state = "leaving"
+	m.reaps = append(m.reaps, errand{i: i, grant: n.grant})
+}
+
+// recognised is what may be removed: what is surely its owner's lock, or what was
+// judged by who has it open. On a person's word everything goes.
+func (m *model) recognised(n *modelName) bool {
+	switch {
+	case n.sure || n.text == "nothing":
+		return true
+	case n.owner == 0:
+		return n.keepsOpen()
+	}
+	return slices.Contains(m.procs[n.owner].pids, n.pid)
+}
+
+// keepsOpen is the shape of locks whose makers keep them open: with createdAt, or an
+// empty "*.jsonl.lock".
+func (n *modelName) keepsOpen() bool {
+	return n.text == "session" || n.text == "foreign" || n.text == "hold:60" || n.text == "nothing" && n.evidence
 }
 
 // look is a LOOKUP: whether the name is shown.
-func (m *model) look(i int, reaper, creating bool) bool {
+func (m *model) look(p, i int, creating bool) bool {
 	m.notice(i)
 	n := m.names[i]
-	if n.state != "free" && !n.held() && (!n.there || n.file != n.mine) {
+	switch {
+	case n.held() && n.owner == p && !n.there: // it finds its own lock gone
+		n.free()
+	case n.state != "free" && !n.held() && (!n.there || n.file != n.mine):
 		n.free()
 	}
-	if n.state == "free" && n.there && creating {
-		n.state, n.mine, n.since = "untracked", n.file, m.now
+	if creating && n.there && (n.state == "free" || n.state == "untracked") {
+		m.meets(i)
 	}
-	return n.there && !(n.state == "leaving" && !reaper) && !(n.state == "orphan" && creating)
+	return n.there && !(n.state == "leaving" && p != reaper) && !(n.state == "orphan" && creating)
+}
+
+// meets is rule 8: what stands in the way is judged, at most once a second.
+func (m *model) meets(i int) {
+	n := m.names[i]
+	if m.now.Sub(n.asked) < time.Second {
+		return
+	}
+	n.state, n.mine, n.asked = "untracked", n.file, m.now
+	if n.keepsOpen() {
+		m.asks = append(m.asks, errand{i: i, file: n.file})
+	}
+}
+
+// clears makes way for an act that the orphan was hidden from. It answers the errno if
+// it can't: the orphan may be data by now.
+func (m *model) clears(n *modelName) string {
+	switch {
+	case !m.recognised(n):
+		n.state = "abandoned"
+		return "EEXIST"
+	case m.stuck:
+		return "EIO"
+	}
+	n.there = false
+	n.free()
+	return ""
 }
 
 func (m *model) creates(p, i, file int, open bool) string {
 	n := m.names[i]
-	if m.look(i, false, true) {
-		return "EEXIST"
-	}
-	m.notice(i)
-	switch n.state {
-	case "orphan", "leaving":
-		n.there = false
-		n.free()
-	case "free":
-	default:
-		return "EEXIST"
-	}
-	if n.there {
-		return "EEXIST"
+	if got := m.bears(p, i, file); got != "ok" {
+		return got
 	}
 	m.grant++
-	n.there, n.file, n.text, n.pid = true, file, "nothing", 0
 	n.state, n.mine, n.owner, n.grant, n.since = "held", file, p, m.grant, m.now
 	if open {
 		n.open = map[int]bool{p: true}
 	}
 	delete(n.looked, p)
-	if bugMarksAreOneKind {
-		delete(n.doubled, p)
-	}
 	if p == 0 {
 		n.state = "unknown_owner"
 	}
 	return "granted"
 }
 
+// bears is an exclusive act that is granted to nobody.
+func (m *model) bears(p, i, file int) string {
+	n := m.names[i]
+	if m.look(p, i, true) || n.held() {
+		return "EEXIST"
+	}
+	if n.state == "orphan" || n.state == "leaving" {
+		if got := m.clears(n); got != "" {
+			return got
+		}
+	}
+	n.there, n.file, n.text, n.pid = true, file, "nothing", 0
+	return "ok"
+}
+
+// puts is an open for writing that creates, but not exclusively.
+func (m *model) puts(p, i, file int, text string, pid int) string {
+	n := m.names[i]
+	got := m.changes(p, i)
+	if got == "ENOENT" { // or so it looks
+		switch {
+		case n.held():
+			return "EEXIST"
+		case n.state == "leaving":
+			if got := m.clears(n); got != "" {
+				return got
+			}
+		}
+		n.there, n.file, got = true, file, "ok"
+	}
+	if got == "ok" {
+		n.text, n.pid = text, pid
+	}
+	return got
+}
+
 func (m *model) removes(p, i int) string {
 	n := m.names[i]
-	if !m.look(i, false, false) {
+	if !m.look(p, i, false) {
 		return "ENOENT"
 	}
 	late := n.late(p)
 	defer n.used(p)
 	switch {
 	case n.state == "held" && n.owner == p:
-		first := n.doubled[p] && !bugMarksAreOneKind // the first caller's, come late: this lock is its neighbour's
-		unwritten := n.text == "nothing" && len(n.open) > 0 && !n.closed
-		if m.mayBeSecond(n) || first && unwritten {
+		first := n.doubled[p] // the first caller's, come late: this lock is its neighbour's
+		if m.mayBeSecond(n, first) {
 			n.second = true
 			if first {
 				return "ENOENT"
@@ -192,21 +262,26 @@ func (n *modelName) late(p int) bool {
 
 func (n *modelName) used(p int) { delete(n.looked, p); delete(n.doubled, p) }
 
-func (m *model) mayBeSecond(n *modelName) bool {
-	limit, ok := map[string]time.Duration{"session": 7 * time.Minute, "foreign": 7 * time.Minute, "hold:60": 3 * time.Minute}[n.text]
-	return ok && n.there && n.file == n.mine && len(n.open) > 0 && !n.closed && m.now.Sub(n.since) < limit
+// mayBeSecond is rule 6: the handle is open, and the lock is of a client that keeps it
+// so. One that is not written yet may be, if its neighbour's removal is still to come.
+func (m *model) mayBeSecond(n *modelName, first bool) bool {
+	limit := 7 * time.Minute
+	if n.text == "hold:60" {
+		limit = 3 * time.Minute
+	}
+	shape := n.keepsOpen() || first && n.text == "nothing"
+	return shape && len(n.open) > 0 && !n.closed && m.now.Sub(n.since) < limit
 }
 
 // replaces is a rename of a file of data over the name.
 func (m *model) replaces(p, i, file int) string {
-	m.look(i, false, false)
+	m.look(p, i, false)
 	n := m.names[i]
 	switch {
 	case n.held() && n.owner != p:
 		return "EBUSY"
 	case n.held():
-		n.mine = file
-		n.second = n.second && bugReplacedGoes
+		n.mine, n.second = file, false
 	default:
 		n.free()
 	}
@@ -217,7 +292,7 @@ func (m *model) replaces(p, i, file int) string {
 func (m *model) changes(p, i int) string {
 	n := m.names[i]
 	switch {
-	case !m.look(i, false, false):
+	case !m.look(p, i, false):
 		return "ENOENT"
 	case n.held() && n.owner != p:
 		return "EBUSY"
@@ -228,33 +303,36 @@ func (m *model) changes(p, i int) string {
 func (m *model) sees(p, i int, opens bool) string {
 	n := m.names[i]
 	switch {
-	case !m.look(i, false, false):
+	case !m.look(p, i, false):
 		return "ENOENT"
-	case n.held() && (n.owner != p || p == 0):
+	case n.held() && n.owner != p:
 		if opens {
 			delete(n.looked, p)
-			if bugMarksAreOneKind {
-				delete(n.doubled, p)
-			}
 		}
 		return "fresh"
 	case !n.held() && n.state != "free" && p != 0:
 		n.looked[p] = n.grant
-		if bugMarksAreOneKind {
-			delete(n.doubled, p)
-		}
 	}
 	return "exact"
 }
 
 func (m *model) lists(p int) string {
 	var b strings.Builder
-	for i, n := range m.names {
-		m.notice(i)
-		shown := n.there && n.state != "leaving" && (!n.held() || n.owner == p && p != 0)
+	for _, n := range m.names {
+		shown := n.there && n.state != "leaving" && (!n.held() || n.owner == p)
 		fmt.Fprintf(&b, "%t ", shown)
 	}
 	return b.String()
+}
+
+// tracked is how many locks there are to show.
+func (m *model) tracked() (count int) {
+	for i, n := range m.names {
+		if m.notice(i); n.state != "free" && n.state != "leaving" {
+			count++
+		}
+	}
+	return count
 }
 
 func (m *model) flushes(p, i, grant int) {
@@ -273,7 +351,7 @@ func (m *model) releases(p, i, grant int) {
 	if delete(n.open, p); len(n.open) > 0 {
 		return
 	}
-	if n.told {
+	if n.told && !n.second {
 		m.orphaned(i)
 		return
 	}
@@ -299,24 +377,34 @@ func (m *model) died(p int) {
 	}
 }
 
-// reaped is the reaper at a name. It must have been asked to go there; of several
-// locks of one dead process it doesn't matter which goes first.
-func (m *model) reaped(i int) string {
-	at := slices.Index(m.reaps, i)
-	if at < 0 {
-		return "was never asked for"
+// reaped is the reaper on its errand: through the mount, or past it if the mount is out
+// of reach or won't do it. What it can't remove lingers.
+func (m *model) reaped(e errand, away bool) string {
+	n := m.names[e.i]
+	if !away {
+		switch {
+		case !m.look(reaper, e.i, false):
+			return "ENOENT"
+		case n.state != "leaving":
+			return "stays"
+		}
 	}
-	m.reaps = slices.Delete(m.reaps, at, at+1)
-	n := m.names[i]
-	if !m.look(i, true, false) {
-		return "ENOENT"
+	if n.state != "leaving" || away && n.grant != e.grant {
+		return "stays"
 	}
-	if n.state == "leaving" {
-		n.there = false
-		n.free()
-		return "ok"
+	if n.there && n.file == n.mine {
+		switch m.clears(n) {
+		case "EEXIST":
+			return "stays"
+		case "EIO":
+			if n.grant == e.grant {
+				n.state = "orphan"
+			}
+			return "EIO"
+		}
 	}
-	return "stays"
+	n.free()
+	return "ok"
 }
 
 func (m *model) forces(i int, force bool) string {
@@ -331,29 +419,26 @@ func (m *model) forces(i int, force bool) string {
 	if n.owner != 0 {
 		n.doubled[n.owner] = true
 	}
+	n.sure = true
 	m.departs(i)
 	return "ok"
 }
 
-func (m *model) judged(i int, verdict string, owner int) {
-	n := m.names[i]
-	if n.state != "untracked" || !n.there || n.file != n.mine {
-		if n.state == "untracked" && verdict == "dead" && (!n.there || n.file != n.mine) {
-			n.free()
-		}
-		return
-	}
-	if verdict == "alive" {
+// judged is a verdict on a file. Who is alive must be known to be protected.
+func (m *model) judged(e errand, verdict string, owner int) {
+	i, n := e.i, m.names[e.i]
+	switch {
+	case n.state != "untracked" || n.mine != e.file:
+	case verdict == "alive" && owner != 0:
 		m.grant++
 		n.state, n.owner, n.grant, n.since = "held", owner, m.grant, m.now
-		return
-	}
-	keepsOpen := n.text == "session" || n.text == "foreign" || n.text == "hold:60" || n.text == "nothing" && n.evidence
-	integer := n.text == "pid" || n.text == "started"
-	if verdict != "dead" || !keepsOpen && (!integer || bugIntegersStay) {
-		return
-	}
-	if n.state = "orphan"; !n.evidence {
+	case verdict != "dead":
+	case !n.there || n.file != n.mine:
+		n.free()
+	case !n.keepsOpen(): // it changed since
+	case n.evidence:
+		n.state = "orphan"
+	default:
 		m.departs(i)
 	}
 }
@@ -373,16 +458,19 @@ type trial struct {
 	step  int
 	said  []string
 	token Token
-	hold  [3]int // who believes to hold each name, 0 for nobody: kept apart from the model
+	hold  [3]int         // who believes to hold each name, 0 for nobody: kept apart from the model
+	sure  map[*node]bool // files that a person said are to go
+	news  []int          // deaths that are not told yet
 }
 
 func newTrial(t *testing.T, seed uint64) *trial {
 	w := newWorld(t)
-	w.quiet, w.fresh = true, bugTrustsInodes
+	w.quiet = true
 	x := &trial{
 		t: t, r: rand.New(rand.NewPCG(seed, 7)), w: w, s: &stage{world: w}, m: newModel(w.now),
 		keys:  []Key{key("x.jsonl.lock"), key("y.lock"), key("d2/z.lock")},
 		slots: make([]int, 5), procs: map[int]Process{0: {}}, files: map[*node]int{},
+		sure: map[*node]bool{},
 	}
 	x.m.procs[0] = &modelProc{}
 	for slot := range x.slots {
@@ -444,8 +532,9 @@ func (x *trial) one() {
 	say := func(verb string) string { return fmt.Sprintf("P%d %s %s", p, verb, k.Name) }
 	before := x.protected()
 	mayGo := -1 // the name whose lock this step may take from its holder
+	x.sticks(r.IntN(16) == 0)
 	switch d := r.IntN(100); {
-	case d < 25:
+	case d < 22:
 		open := r.IntN(3) > 0
 		next := len(x.files) + 1
 		want := m.creates(p, i, next, open)
@@ -454,10 +543,24 @@ func (x *trial) one() {
 			x.file(k)
 			x.wins(i, p)
 			if r.IntN(4) > 0 {
-				x.writes(p, i)
+				x.writes(p, i, open)
 			}
 		}
 		x.check(say("creates"), got, want)
+	case d < 24:
+		want := m.bears(p, i, len(x.files)+1)
+		got := w.bears(pr, k, file(""))
+		x.file(k)
+		x.check(say("bears"), got, want)
+	case d < 26:
+		kind, pid := []string{"session", "pid", "data"}[r.IntN(3)], int(pr.PID)
+		if kind == "data" {
+			pid = 0
+		}
+		want := m.puts(p, i, len(x.files)+1, kind, pid)
+		got := w.puts(pr, k, payload(kind, pr, w.now))
+		x.file(k)
+		x.check(say("puts "+kind+" into"), got, want)
 	case d < 40:
 		want, got := m.removes(p, i), w.removes(pr, k)
 		if got == "ok" {
@@ -488,6 +591,7 @@ func (x *trial) one() {
 			fmt.Fprintf(&b, "%t ", shown)
 		}
 		x.check(say("lists"), b.String(), m.lists(p))
+		x.check("the snapshot", fmt.Sprint(len(w.m.Snapshot())), fmt.Sprint(m.tracked()))
 	case d < 72:
 		mayGo = x.closes(p, i, r.IntN(4))
 	case d < 75:
@@ -496,24 +600,35 @@ func (x *trial) one() {
 		x.dies(slot)
 	case d < 87:
 		x.reaps()
+	case d < 88:
+		x.tells()
 	case d < 90:
 		m.now = m.now.Add(time.Duration(r.IntN(100)) * time.Second)
 		w.now = m.now
 	case d < 94:
 		x.outsider(i)
 	case d < 98:
-		x.judges(i, p)
+		x.judges(p)
 	default:
 		force := r.IntN(2) == 0
 		want, got := m.forces(i, force), x.s.force(nameOf(k), force)
 		if got == "ok" {
 			x.hold[i] = 0
+			x.sure[w.disk[k]] = true
 			mayGo = i
 		}
 		x.check(say(fmt.Sprintf("is asked to release (force %t)", force)), got, want)
 	}
 	x.compare()
 	x.stillThere(before, mayGo)
+}
+
+// sticks has the disk refuse to remove anything for a step, or not.
+func (x *trial) sticks(stuck bool) {
+	x.m.stuck, x.w.rmFail = stuck, nil
+	if stuck {
+		x.w.rmFail = errors.New("read-only file system")
+	}
 }
 
 func nameOf(k Key) string {
@@ -543,8 +658,11 @@ func (x *trial) grows(k Key) {
 	x.token = token
 }
 
-func (x *trial) writes(p, i int) {
-	kinds := []string{"nothing", "session", "session", "hold:60", "pid", "started", "foreign", "data"}
+func (x *trial) writes(p, i int, open bool) {
+	kinds := []string{"nothing", "session", "session", "hold:60", "pid", "started", "data", "foreign"}
+	if open { // a foreign one that its owner gave up: TODO
+		kinds = kinds[:len(kinds)-1]
+	}
 	kind := kinds[x.r.IntN(len(kinds))]
 	pr, n := x.procs[p], x.m.names[i]
 	if p == 0 {
@@ -621,11 +739,26 @@ func (x *trial) dies(slot int) {
 			x.hold[i] = 0
 		}
 	}
+	x.w.slow = true
 	x.w.dies(x.procs[p], false)
 	if !x.m.procs[p].blind {
-		x.m.died(p)
+		x.news = append(x.news, p)
+	}
+	if x.r.IntN(3) > 0 {
+		x.tells()
 	}
 	x.birth(slot)
+}
+
+// tells tells the news of deaths that are on their way.
+func (x *trial) tells() {
+	x.said = append(x.said, fmt.Sprintf("%d. the news of deaths comes: %v", x.step, x.news))
+	x.w.slow = false
+	x.w.tellDeaths()
+	for _, p := range x.news {
+		x.m.died(p)
+	}
+	x.news = nil
 }
 
 func (x *trial) reaps() {
@@ -635,70 +768,85 @@ func (x *trial) reaps() {
 	if len(x.w.reaps) == 0 {
 		return
 	}
-	k := x.w.reaps[0].k
-	i := slices.Index(x.keys, k)
-	n := x.m.names[i]
-	x.m.look(i, true, false)
-	x.w.looks(x.w.self, k, false)
-	if bugReapsWhatStays && !n.held() && (n.state != "leaving" || n.file != n.mine) {
-		x.w.reaps = x.w.reaps[1:]
-		x.m.reaped(i)
-		return
+	at := x.w.reaps[0]
+	i := slices.Index(x.keys, at.k)
+	mine := slices.Index(x.m.reaps, errand{i: i, grant: int(at.token)})
+	if mine < 0 {
+		x.fatal("a reap of %v was never asked for", at)
 	}
-	want, got := x.m.reaped(i), x.w.reap()
+	x.m.reaps = slices.Delete(x.m.reaps, mine, mine+1)
+	x.w.away = x.r.IntN(4) == 0
+	want, got := x.m.reaped(errand{i: i, grant: int(at.token)}, x.w.away), x.w.reap()
 	got, _, _ = strings.Cut(got, ",") // past the mount or through it
-	if want == "stays" && (got == "EBUSY" || got == "ENOENT") {
+	if want == "stays" && (got == "EBUSY" || got == "ENOENT" || got == "ESTALE") {
 		got = want
 	}
-	x.check("the reaper at "+k.Name, got, want)
+	x.check(fmt.Sprintf("the reaper at %s (away %t, stuck %t)", at.k.Name, x.w.away, x.m.stuck), got, want)
 }
 
-// outsider removes or makes files past the mount, but not under a holder.
+// outsider removes, makes or writes files past the mount. It makes none where one is
+// held and gone: then the mount can't tell them apart by name.
 func (x *trial) outsider(i int) {
 	k, n := x.keys[i], x.m.names[i]
+	kind := []string{"nothing", "session", "session", "pid", "data"}[x.r.IntN(5)]
+	maker := x.procs[x.slots[x.r.IntN(5)]]
 	switch {
-	case n.held():
-		return
+	case n.there && !n.held() && x.r.IntN(3) == 0:
+		x.w.outsiderWrites(k, payload(kind, maker, x.w.now))
+		x.said = append(x.said, fmt.Sprintf("%d. an outsider writes %s into %s", x.step, kind, k.Name))
 	case n.there:
 		x.w.outsiderRemoves(k)
-		n.there = false
+		n.there, x.hold[i] = false, 0
 		x.said = append(x.said, fmt.Sprintf("%d. an outsider removes %s", x.step, k.Name))
 		return
+	case n.held():
+		return
+	default:
+		x.w.outsiderMakes(k, Content{Data: payload(kind, maker, x.w.now)})
+		x.said = append(x.said, fmt.Sprintf("%d. an outsider makes %s with %s", x.step, k.Name, kind))
 	}
-	kind := []string{"nothing", "session", "pid", "data"}[x.r.IntN(4)]
-	maker := x.procs[x.slots[x.r.IntN(5)]]
-	x.w.outsiderMakes(k, Content{Data: payload(kind, maker, x.w.now)})
 	n.there, n.file, n.text, n.pid = true, x.file(k), kind, int(maker.PID)
 	if kind == "data" {
 		n.pid = 0
 	}
-	x.said = append(x.said, fmt.Sprintf("%d. an outsider makes %s with %s", x.step, k.Name, kind))
 }
 
-func (x *trial) judges(i, p int) {
-	k, n := x.keys[i], x.m.names[i]
-	if p == 0 && bugAliveUnprotected {
+// judges plays the judge on one of its errands.
+func (x *trial) judges(p int) {
+	if len(x.w.judging) != len(x.m.asks) {
+		x.fatal("%d judgements are asked for, the law says %d", len(x.w.judging), len(x.m.asks))
+	}
+	if len(x.m.asks) == 0 {
 		return
 	}
+	at := x.r.IntN(len(x.m.asks))
+	if x.r.IntN(2) == 0 {
+		at = len(x.m.asks) - 1
+	}
+	ask, u := x.m.asks[at], x.w.judging[at]
+	x.m.asks, x.w.judging = slices.Delete(x.m.asks, at, at+1), slices.Delete(x.w.judging, at, at+1)
+	i := ask.i
+	n, k := x.m.names[i], x.keys[i]
+	if u.k != k {
+		x.fatal("a judgement of %s is asked for, the law says %s", u.k.Name, k.Name)
+	}
 	verdict, f := "unknown", Finding{}
-	switch x.r.IntN(3) {
-	case 0:
-		verdict, f.Verdict = "dead", Dead
-	case 1:
-		if n.state == "untracked" && !(n.there && n.file == n.mine) {
+	switch x.r.IntN(5) {
+	case 0, 1:
+		verdict, f.Verdict = "dead", []Verdict{Dead, Recycled}[x.r.IntN(2)]
+	case 2, 3:
+		if !n.there || n.file != ask.file {
 			return // the judge would not have found it
 		}
 		verdict, f.Verdict, f.Owner = "alive", Alive, x.procs[p]
 	}
-	x.said = append(x.said, fmt.Sprintf("%d. %s is judged %s (P%d)", x.step, k.Name, verdict, p))
-	x.w.judging = nil
-	e := x.w.m.names[k]
-	if e == nil {
-		return
+	if n.state == "untracked" && n.mine != ask.file {
+		return // TODO
 	}
+	x.said = append(x.said, fmt.Sprintf("%d. %s is judged %s (P%d)", x.step, k.Name, verdict, p))
 	was := n.state
-	x.w.m.Judged(k, e.inode, f)
-	x.m.judged(i, verdict, p)
+	x.w.m.Judged(k, u.inode, f)
+	x.m.judged(ask, verdict, p)
 	if was == "untracked" && n.state == "held" {
 		x.hold[i] = p
 		x.grows(k)
@@ -737,11 +885,10 @@ func (x *trial) compare() {
 	x.w.lost = x.w.lost[:0]
 }
 
-// lost checks that what we removed was surely a lock (or was given up by its owner or
-// by a person, which is when the model let it leave).
+// lost checks that what we removed was surely a lock, or that a person said so.
 func (x *trial) lost(l lostFile) {
-	if _, ok := ParsePayload(l.c); !ok && !bugReplacedGoes && l.by == "create" && l.k.Name == "x.jsonl.lock" {
-		x.fatal("a create removed %q: %q", l.k.Name, l.c.Data)
+	if _, ok := ParsePayload(l.c); !ok && !x.sure[l.n] {
+		x.fatal("a %s removed %s: %q", l.by, l.k.Name, l.c.Data)
 	}
 }
 
@@ -777,12 +924,18 @@ func (x *trial) end() {
 	for slot := range x.slots {
 		x.dies(slot)
 	}
+	x.tells()
 	for i, k := range x.keys {
-		x.m.look(i, false, false)
+		x.m.look(x.slots[0], i, false)
 		x.w.looks(x.procs[x.slots[0]].Identity, k, false)
 	}
-	for i, k := range x.keys {
+	x.sticks(false)
+	for len(x.w.reaps) > 0 {
+		x.reaps()
+	}
+	for i, k := range x.keys { // the abandoned among them
 		if x.s.force(nameOf(k), true) == "ok" {
+			x.sure[x.w.disk[k]] = true
 			x.m.forces(i, true)
 		}
 	}

@@ -185,6 +185,9 @@ var verbs = []verb{
 	{`an outsider makes N with (\S+)`, func(s *stage, a []string) string {
 		return s.outsiderMakes(key(a[0]), Content{Data: payload(a[1], process("Z"), s.clock())})
 	}},
+	{`an outsider writes (\S+) into N`, func(s *stage, a []string) string {
+		return s.outsiderWrites(key(a[1]), payload(a[0], process("Z"), s.clock()))
+	}},
 	{`an outsider makes directory N`, func(s *stage, a []string) string {
 		return s.outsiderMakes(key(a[0]), Content{Kind: KindDir})
 	}},
@@ -192,9 +195,11 @@ var verbs = []verb{
 	{`an outsider takes an inode number`, func(s *stage, _ []string) string {
 		return s.outsiderMakes(Key{InodeID{8, 3}, fmt.Sprint(len(s.disk))}, Content{})
 	}},
+	{`news of deaths is (late|on time)`, func(s *stage, a []string) string { s.slow = a[0] == "late"; return "ok" }},
 	{`reading fails`, func(s *stage, _ []string) string { s.readFail = errors.New("input/output error"); return "ok" }},
 	{`reading works`, func(s *stage, _ []string) string { s.readFail = nil; return "ok" }},
 	{`removing fails`, func(s *stage, _ []string) string { s.rmFail = errors.New("read-only file system"); return "ok" }},
+	{`removing works`, func(s *stage, _ []string) string { s.rmFail = nil; return "ok" }},
 	{`a person releases N`, func(s *stage, a []string) string { return s.force(a[0], false) }},
 	{`a person forces N`, func(s *stage, a []string) string { return s.force(a[0], true) }},
 	{`N is (held|free|leaving|orphan|abandoned|untracked|unknown_owner)(?: by (\S+))?`, func(s *stage, a []string) string {

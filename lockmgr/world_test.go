@@ -25,12 +25,12 @@ type world struct {
 	disk     map[Key]*node
 	freed    []uint64 // inode numbers to be used again, the last freed first
 	lastIno  uint64
-	fresh    bool // never use an inode number twice
 	handles  []*handle
 	dead     map[Identity]bool
 	blind    map[Identity]bool // processes that can't be watched
 	watched  map[Identity]bool
 	news     []Identity // deaths to be told
+	slow     bool       // they are not told for now
 	reaps    []reap
 	judging  []judgement
 	pins     map[InodeID]int
@@ -155,12 +155,12 @@ func (w *world) Content(k Key, inode InodeID) (Content, error) {
 func (w *world) Remove(k Key, inode InodeID) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.rmFail != nil {
-		return w.rmFail
-	}
 	n := w.disk[k]
 	if n == nil || n.id != inode {
 		return ErrGone
+	}
+	if w.rmFail != nil {
+		return w.rmFail
 	}
 	w.lost = append(w.lost, lostFile{k, n.c, "create", n})
 	w.unlink(k)
@@ -234,7 +234,7 @@ func (w *world) unlink(k Key) {
 }
 
 func (w *world) free(n *node) {
-	if n.links == 0 && n.opens == 0 && !w.fresh {
+	if n.links == 0 && n.opens == 0 {
 		w.freed = append(w.freed, n.id.Ino)
 	}
 }
@@ -642,6 +642,10 @@ func (w *world) dies(p Process, early bool) (late []func()) {
 
 func (w *world) tellDeaths() {
 	w.mu.Lock()
+	if w.slow {
+		w.mu.Unlock()
+		return
+	}
 	news := w.news
 	w.news = nil
 	w.mu.Unlock()
@@ -677,6 +681,9 @@ func (w *world) reap() string {
 	if t.Reap() != nil {
 		return "EIO"
 	}
+	if t.e.state == Abandoned {
+		return "ENOENT"
+	}
 	return "ok, past the mount"
 }
 
@@ -695,6 +702,10 @@ func (w *world) reapsThroughMount(k Key) string {
 	if n == nil {
 		w.mu.Unlock()
 		return "ENOENT"
+	}
+	if w.rmFail != nil {
+		w.mu.Unlock()
+		return "EIO"
 	}
 	w.lost = append(w.lost, lostFile{k, n.c, "reaper", n})
 	w.unlink(k)
@@ -724,6 +735,16 @@ func (w *world) outsiderMakes(k Key, c Content) string {
 		return "EEXIST"
 	}
 	w.make(k, c, Process{})
+	return "ok"
+}
+
+func (w *world) outsiderWrites(k Key, data []byte) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.disk[k] == nil {
+		return "ENOENT"
+	}
+	w.disk[k].c.Data = data
 	return "ok"
 }
 
