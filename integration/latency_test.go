@@ -21,18 +21,22 @@ const takeOverLimit = 10 * time.Millisecond
 // Both kinds of names: an orphan whose name is on the evidence list stays until somebody takes it, any other is removed
 // when its owner dies.
 func TestTakeOverLatency(t *testing.T) {
-	for _, kind := range []struct{ title, name string }{
-		{"take-over, evidence name", "latency.jsonl.lock"},
-		{"take-over, other name", "latency.lock"},
+	for _, kind := range []struct {
+		title, name string
+		options     []mountOption
+	}{
+		{"take-over, evidence name", "latency.jsonl.lock", nil},
+		{"take-over, other name", "latency.lock", nil},
+		{"take-over, callers known by /proc", "latency.jsonl.lock", []mountOption{identifiedByProc()}},
 	} {
-		t.Run(kind.name, func(t *testing.T) {
-			scenario{0, kind.title}.once(t, func(r *run) { measureTakeOver(r, kind.name) })
+		t.Run(kind.title, func(t *testing.T) {
+			scenario{0, kind.title}.once(t, func(r *run) { measureTakeOver(r, kind.name, kind.options...) })
 		})
 	}
 }
 
-func measureTakeOver(r *run, name string) {
-	m := newMount(r)
+func measureTakeOver(r *run, name string, options ...mountOption) {
+	m := newMount(r, options...)
 	var took []time.Duration
 	for range *rounds {
 		took = append(took, takeOverOnce(r, m.path(name)))

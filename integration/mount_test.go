@@ -31,6 +31,7 @@ type mount struct {
 	user         *syscall.Credential // who mounts; nil: we
 	pidNamespace bool                // serve from inside a PID namespace of its own
 	prepare      func(dir string)
+	flags        []string // of the mount command
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -44,6 +45,11 @@ func asUser(user *syscall.Credential) mountOption { return func(m *mount) { m.us
 
 // inPIDNamespace has the server see none of the callers outside of its PID namespace.
 func inPIDNamespace() mountOption { return func(m *mount) { m.pidNamespace = true } }
+
+// identifiedByProc has the server do without pidfs, as on an older kernel.
+func identifiedByProc() mountOption {
+	return func(m *mount) { m.flags = append(m.flags, "--identify-by-proc") }
+}
 
 // withContent fills the sessions directory before it is mounted over.
 func withContent(fill func(dir string)) mountOption { return func(m *mount) { m.prepare = fill } }
@@ -132,7 +138,7 @@ func (m *mount) share(t testing.TB) {
 // start runs the server and returns when it serves.
 func (m *mount) start(t testing.TB) {
 	t.Helper()
-	argv := []string{suite.binary, "mount", m.dir}
+	argv := append([]string{suite.binary, "mount", m.dir}, m.flags...)
 	if m.pidNamespace {
 		// Without a mount namespace of its own, so that the mount is there for everybody.
 		argv = append([]string{need(t, "unshare"), "--pid", "--fork", "--kill-child"}, argv...)
@@ -192,7 +198,7 @@ func (m *mount) stop(t testing.TB) {
 	if code := m.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("the server ended with %v", m.cmd.ProcessState)
 	}
-	if ourMounts()[m.dir] {
+	if served(m.dir) {
 		t.Errorf("%s is still mounted", m.dir)
 		m.tearDown()
 	}

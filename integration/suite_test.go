@@ -190,6 +190,17 @@ func ourMounts() map[string]bool {
 	return mounts
 }
 
+// served tells whether a mount of the program is at dir.
+func served(dir string) bool {
+	info, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(info)) {
+		if strings.Contains(line, " "+dir+" ") && strings.Contains(line, " - fuse.sessionlockfs ") {
+			return true
+		}
+	}
+	return false
+}
+
 // ourProcesses finds them by their environment, whoever their parent is by now.
 func ourProcesses() []int {
 	var pids []int

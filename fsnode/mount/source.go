@@ -42,8 +42,8 @@ func resolve(dir string) (string, error) {
 		return "", refuseSource(dir, err)
 	}
 	if top, ok := Top(path); ok && top.Type == FSType {
-		if _, err := os.Stat(path); err != nil {
-			return "", refuseSource(path, err)
+		if isDead(path) { // attributes may be cached, so looking at them tells nothing
+			return "", refuseSource(path, unix.ENOTCONN)
 		}
 	}
 	real, err := filepath.EvalSymlinks(path)
