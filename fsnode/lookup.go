@@ -47,7 +47,9 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 	}
 	defer turn.End()
 	if err != nil {
-		turn.Look(c.who(), lockmgr.InodeID{}, c.creating)
+		if err == unix.ENOENT { // any other error says nothing about the lock
+			turn.Look(c.who(), lockmgr.InodeID{}, c.creating)
+		}
 		return status(err)
 	}
 	n := fs.inodes.remember(fd, st) // before it can be tracked, so that its number stays its own

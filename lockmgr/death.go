@@ -151,11 +151,11 @@ func (m *Manager) mayBeSecond(e *entry, gaveUp bool) bool {
 		return false
 	}
 	content, err := m.Tree.Content(e.key, e.inode)
-	if err != nil {
+	if errors.Is(err, ErrGone) {
 		return false
 	}
 	p, ok := ParsePayload(content)
-	if !ok || !KeepsOpen(content, e.key.Name) && !(p.Empty && gaveUp) {
+	if err == nil && (!ok || !KeepsOpen(content, e.key.Name) && !(p.Empty && gaveUp)) {
 		return false
 	}
 	hold := p.MaxHold
@@ -175,8 +175,12 @@ func (t *Turn) Reap() error {
 	if err == nil && !m.mayGo(e, content) {
 		return nil
 	}
-	if err := m.Tree.Remove(e.key, e.inode); err != nil && !errors.Is(err, ErrGone) {
+	if !unreadable(e, err) {
+		err = m.Tree.Remove(e.key, e.inode)
+	}
+	if err != nil && !errors.Is(err, ErrGone) {
 		e.leaving = false // it lingers, and the next exclusive create tries again
+		m.tell(e, Event{What: Orphaned, Reason: "it can't be removed: " + err.Error()})
 		return err
 	}
 	m.forget(e)

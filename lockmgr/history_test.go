@@ -442,7 +442,7 @@ func TestRule4Death(t *testing.T) {
 			"B looks at x.lock: shown",
 			"removing works",
 			"B removes x.lock",
-			"the log says: granted, reclaimed+payload, cleared+payload",
+			"the log says: granted, reclaimed+payload, orphaned, cleared+payload",
 		}},
 		{"the reaper can't remove it, and it is gone past the mount", []string{
 			"the mount can't be reached",

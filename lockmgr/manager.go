@@ -117,6 +117,7 @@ type entry struct {
 	closed     bool // the owner's own process has closed it (rule 6)
 	second     bool // a second caller's removal was refused: the lock goes when the handle closes
 	leaving    bool // an orphan that does not linger: hidden from all until the reaper has been
+	adopted    bool // it was granted to a process that made it past the mount
 	sure       bool // a person's word: it goes whatever it holds
 
 	late       map[Identity]lateMark
@@ -265,7 +266,7 @@ func (m *Manager) forget(e *entry) {
 	m.mu.Unlock()
 	e.state, e.owner, e.token, e.inode = Free, Process{}, 0, InodeID{}
 	e.ownerDead, e.handleOpen, e.closed = false, false, false
-	e.second, e.leaving, e.sure = false, false, false
+	e.second, e.leaving, e.sure, e.adopted = false, false, false, false
 	e.finding, e.judged, e.contenders, e.refused = Finding{}, time.Time{}, nil, 0
 }
 

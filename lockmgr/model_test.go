@@ -58,6 +58,7 @@ type modelName struct {
 	closed  bool
 	second  bool
 	told    bool        // the owner's death was noticed
+	adopted bool        // it was made past the mount by its owner
 	sure    bool        // a person said that it is to go
 	asked   time.Time   // when it was last met as untracked
 	looked  map[int]int // which grant's orphan a process looked into
@@ -76,7 +77,7 @@ func newModel(now time.Time) *model {
 
 func (n *modelName) free() {
 	n.state, n.owner, n.grant, n.open = "free", 0, 0, nil
-	n.closed, n.second, n.told, n.sure, n.asked = false, false, false, false, time.Time{}
+	n.closed, n.second, n.told, n.sure, n.adopted, n.asked = false, false, false, false, false, time.Time{}
 }
 
 func (n *modelName) held() bool { return n.state == "held" || n.state == "unknown_owner" }
@@ -118,7 +119,7 @@ func (m *model) recognised(n *modelName) bool {
 	switch {
 	case n.sure || n.text == "nothing":
 		return true
-	case n.owner == 0:
+	case n.owner == 0, n.second && n.keepsOpen():
 		return n.keepsOpen()
 	}
 	return slices.Contains(m.procs[n.owner].pids, n.pid)
@@ -135,6 +136,8 @@ func (m *model) look(p, i int, creating bool) bool {
 	m.notice(i)
 	n := m.names[i]
 	switch {
+	case n.adopted && n.state == "held" && (!n.there || n.file != n.mine): // released past the mount
+		n.free()
 	case n.held() && n.owner == p && !n.there: // it finds its own lock gone
 		n.free()
 	case n.state != "free" && !n.held() && (!n.there || n.file != n.mine):
@@ -429,7 +432,10 @@ func (m *model) judged(e errand, verdict string, owner int) {
 	i, n := e.i, m.names[e.i]
 	switch {
 	case n.state != "untracked" || n.mine != e.file:
+	case verdict == "alive" && owner != 0 && (!n.there || n.file != n.mine):
+		n.free()
 	case verdict == "alive" && owner != 0:
+		n.adopted = true
 		m.grant++
 		n.state, n.owner, n.grant, n.since = "held", owner, m.grant, m.now
 	case verdict != "dead":
@@ -660,9 +666,6 @@ func (x *trial) grows(k Key) {
 
 func (x *trial) writes(p, i int, open bool) {
 	kinds := []string{"nothing", "session", "session", "hold:60", "pid", "started", "data", "foreign"}
-	if open { // a foreign one that its owner gave up: TODO
-		kinds = kinds[:len(kinds)-1]
-	}
 	kind := kinds[x.r.IntN(len(kinds))]
 	pr, n := x.procs[p], x.m.names[i]
 	if p == 0 {
@@ -799,7 +802,7 @@ func (x *trial) outsider(i int) {
 		n.there, x.hold[i] = false, 0
 		x.said = append(x.said, fmt.Sprintf("%d. an outsider removes %s", x.step, k.Name))
 		return
-	case n.held():
+	case n.held() && !n.adopted:
 		return
 	default:
 		x.w.outsiderMakes(k, Content{Data: payload(kind, maker, x.w.now)})
@@ -835,20 +838,19 @@ func (x *trial) judges(p int) {
 	case 0, 1:
 		verdict, f.Verdict = "dead", []Verdict{Dead, Recycled}[x.r.IntN(2)]
 	case 2, 3:
-		if !n.there || n.file != ask.file {
-			return // the judge would not have found it
-		}
 		verdict, f.Verdict, f.Owner = "alive", Alive, x.procs[p]
 	}
-	if n.state == "untracked" && n.mine != ask.file {
-		return // TODO
+	if e := x.w.m.names[k]; n.state == "untracked" && n.mine != ask.file && e.inode == u.inode {
+		return // the judge has the file open, so no other one gets its number meanwhile
 	}
 	x.said = append(x.said, fmt.Sprintf("%d. %s is judged %s (P%d)", x.step, k.Name, verdict, p))
 	was := n.state
 	x.w.m.Judged(k, u.inode, f)
 	x.m.judged(ask, verdict, p)
 	if was == "untracked" && n.state == "held" {
-		x.hold[i] = p
+		if x.hold[i] = p; x.w.disk[k] == nil {
+			x.hold[i] = 0
+		}
 		x.grows(k)
 	}
 }

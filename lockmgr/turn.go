@@ -91,7 +91,10 @@ func (t *Turn) Create(c Identity) (Outcome, error) {
 // data since it was recognised: then it is abandoned.
 func (m *Manager) clearOrphan(e *entry, c Identity) error {
 	content, err := m.Tree.Content(e.key, e.inode)
-	if err == nil && !m.mayGo(e, content) {
+	switch {
+	case unreadable(e, err):
+		return fmt.Errorf("read orphan %q: %w", e.key.Name, err)
+	case err == nil && !m.mayGo(e, content):
 		return errData
 	}
 	if err := m.Tree.Remove(e.key, e.inode); err != nil && !errors.Is(err, ErrGone) {
@@ -104,6 +107,11 @@ func (m *Manager) clearOrphan(e *entry, c Identity) error {
 	return nil
 }
 
+// unreadable reports that nobody can tell whether the orphan is still what it was.
+func unreadable(e *entry, err error) bool {
+	return err != nil && !errors.Is(err, ErrGone) && !e.sure
+}
+
 // errData says that an orphan is not to be removed after all.
 var errData = errors.New("the orphan could be data now")
 
@@ -111,7 +119,7 @@ var errData = errors.New("the orphan could be data now")
 // since it was recognised. What could be data now is abandoned.
 func (m *Manager) mayGo(e *entry, content Content) bool {
 	recognised := e.sure || Recognise(content, e.owner.NSPIDs)
-	if !e.owner.Known() { // judged by who has it open
+	if !e.owner.Known() || e.second { // judged by who has it open, or given up by its owner
 		recognised = recognised || KeepsOpen(content, e.key.Name)
 	}
 	if recognised {
@@ -189,6 +197,9 @@ func (t *Turn) removeLeaving(c Identity) Outcome {
 		return Gone
 	}
 	content, err := t.m.Tree.Content(t.e.key, t.e.inode)
+	if unreadable(t.e, err) {
+		return Busy
+	}
 	if err == nil && !t.m.mayGo(t.e, content) {
 		return Gone
 	}
@@ -295,6 +306,9 @@ func (t *Turn) Look(c Identity, found InodeID, creating func() bool) Sight {
 	e, m := t.e, t.m
 	m.settle(e, c)
 	switch {
+	case e.adopted && e.state == Held && found != e.inode: // its owner doesn't come by us
+		m.tell(e, Event{What: Released, Reason: "it was gone already"})
+		m.forget(e)
 	case e.held() && found == InodeID{} && t.ownedBy(c): // it was removed past the mount
 		m.tell(e, Event{What: Released, By: c, Reason: "it was gone already"})
 		m.forget(e)

@@ -1,6 +1,9 @@
 package lockmgr
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // judgeAgain is how long an unknown verdict stands before the entry is judged anew
 // when it is in somebody's way: a judgement costs a walk over all processes.
@@ -64,7 +67,11 @@ func (m *Manager) adopt(e *entry, f Finding) {
 	if !f.Owner.Known() {
 		return
 	}
-	e.state, e.owner = Held, f.Owner
+	if _, err := m.Tree.Content(e.key, e.inode); errors.Is(err, ErrGone) {
+		m.forget(e)
+		return
+	}
+	e.state, e.owner, e.adopted = Held, f.Owner, true
 	e.token, e.since = m.nextToken(), m.Now()
 	m.own(e)
 	m.watch(e)

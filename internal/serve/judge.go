@@ -34,8 +34,10 @@ func newJudge(fs *fsnode.FS, p *reclaim.Processes) *judge {
 	return j
 }
 
-// Judge queues an entry.
+// Judge queues an entry. Its inode is kept until the verdict is out, so that it can't be
+// one on a later file with the same number.
 func (j *judge) Judge(k lockmgr.Key, inode lockmgr.InodeID) {
+	j.fs.Pin(inode)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.todo = append(j.todo, untracked{k, inode})
@@ -57,6 +59,7 @@ func (j *judge) run() {
 			if s.KeepsOpen && finding.Verdict == lockmgr.Unknown && s.Age < grace {
 				time.AfterFunc(grace-s.Age, func() { j.Judge(u.key, u.inode) })
 			}
+			j.fs.Unpin(u.inode)
 		}
 	}
 }
