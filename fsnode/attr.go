@@ -56,7 +56,7 @@ func (fs *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) 
 func (fs *FS) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fuse.Status {
 	n := fs.inodes.node(in.NodeId)
 	if n == nil {
-		return fuse.ENOSYS
+		return fs.controlStatx(in.NodeId, out)
 	}
 	sight, valid := fs.sight(n, fs.caller(&in.InHeader))
 	var st unix.Statx_t
@@ -146,8 +146,8 @@ func chown(n *inode, uid uint32, setUID bool, gid uint32, setGID bool) error {
 // inode's mode would not let anybody open it for writing.
 func (fs *FS) truncate(n *inode, in *fuse.SetAttrIn, size int64) error {
 	if fh, ok := in.GetFh(); ok {
-		if h := fs.handles.file(fh); h != nil {
-			return retry(func() error { return unix.Ftruncate(h.fd, size) })
+		if h := fs.handles.file(fh); h != nil && h.node != nil {
+			return ftruncate(h.fd, in, size)
 		}
 	}
 	fd, err := fs.open(n, unix.O_WRONLY|unix.O_NONBLOCK)
@@ -155,6 +155,15 @@ func (fs *FS) truncate(n *inode, in *fuse.SetAttrIn, size int64) error {
 		return err
 	}
 	defer unix.Close(fd)
+	return ftruncate(fd, in, size)
+}
+
+func ftruncate(fd int, in *fuse.SetAttrIn, size int64) error {
+	if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 {
+		if err := killPrivileges(fd); err != nil {
+			return err
+		}
+	}
 	return retry(func() error { return unix.Ftruncate(fd, size) })
 }
 

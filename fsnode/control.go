@@ -72,6 +72,19 @@ func (fs *FS) controlAttr(node uint64, out *fuse.AttrOut) fuse.Status {
 	return fuse.OK
 }
 
+// controlStatx must not say that there is no statx: the kernel would believe it of all.
+func (fs *FS) controlStatx(node uint64, out *fuse.StatxOut) fuse.Status {
+	var a fuse.AttrOut
+	if st := fs.controlAttr(node, &a); !st.Ok() {
+		return st
+	}
+	out.Mask = unix.STATX_BASIC_STATS
+	out.Ino, out.Nlink, out.Mode, out.Uid, out.Gid = a.Ino, a.Nlink, uint16(a.Mode), a.Uid, a.Gid
+	stamp := fuse.SxTime{Sec: a.Mtime, Nsec: a.Mtimensec}
+	out.Atime, out.Ctime, out.Mtime = stamp, stamp, stamp
+	return fuse.OK
+}
+
 func (fs *FS) fillControl(node uint64, a *fuse.Attr) {
 	a.Ino, a.Nlink, a.Mode = controlInodes+node, 2, unix.S_IFDIR|0700
 	for _, f := range controlFiles {
@@ -136,7 +149,7 @@ func (fs *FS) writeControl(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) 
 }
 
 // errCommand is the cause of every refusal of a malformed command.
-var errCommand = errors.New("malformed command: release [--force] PATH, relative to the mount, without links and \"..\"")
+var errCommand = errors.New("malformed command: release [--force] [--] PATH, relative to the mount, without links and \"..\"")
 
 func commandStatus(err error) fuse.Status {
 	var held *lockmgr.HeldError
@@ -156,6 +169,7 @@ func (fs *FS) command(line string) error {
 		return errCommand
 	}
 	path, force := strings.CutPrefix(path, "--force ")
+	path = strings.TrimPrefix(path, "-- ") // after it a path may start with a dash
 	key, err := fs.resolve(path)
 	if err != nil {
 		return err

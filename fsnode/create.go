@@ -79,9 +79,10 @@ func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.
 }
 
 func (fs *FS) openNew(dir *inode, in *fuse.CreateIn, name string) (fd int, err error) {
-	flags := int(in.Flags) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	flags := int(in.Flags)&^unix.O_APPEND | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	mode := fs.masked(dir, in.Mode, in.Umask) & 07777
 	err = fs.asCaller(&in.InHeader, func() error {
-		fd, err = retryFd(func() (int, error) { return unix.Openat(dir.fd, name, flags, in.Mode&07777) })
+		fd, err = retryFd(func() (int, error) { return unix.Openat(dir.fd, name, flags, mode) })
 		return err
 	})
 	return fd, err
@@ -146,14 +147,14 @@ func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(
 // Mkdir makes a directory.
 func (fs *FS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	return fs.making(&in.InHeader, name, out, func(dir *inode) error {
-		return unix.Mkdirat(dir.fd, name, in.Mode&07777)
+		return unix.Mkdirat(dir.fd, name, fs.masked(dir, in.Mode, in.Umask)&07777)
 	})
 }
 
 // Mknod makes a file, fifo, socket or device.
 func (fs *FS) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	return fs.making(&in.InHeader, name, out, func(dir *inode) error {
-		return unix.Mknodat(dir.fd, name, in.Mode, int(in.Rdev))
+		return unix.Mknodat(dir.fd, name, fs.masked(dir, in.Mode, in.Umask), int(in.Rdev))
 	})
 }
 
@@ -188,9 +189,10 @@ func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut)
 		return fuse.EACCES
 	}
 	var fd int
-	flags := int(in.Flags)&^unix.O_CREAT | unix.O_TMPFILE | unix.O_CLOEXEC
+	flags := int(in.Flags)&^(unix.O_CREAT|unix.O_APPEND) | unix.O_TMPFILE | unix.O_CLOEXEC
+	mode := fs.masked(dir, in.Mode, in.Umask) & 07777
 	err := fs.asCaller(&in.InHeader, func() (err error) {
-		fd, err = retryFd(func() (int, error) { return unix.Openat(fs.proc, dir.link, flags, in.Mode&07777) })
+		fd, err = retryFd(func() (int, error) { return unix.Openat(fs.proc, dir.link, flags, mode) })
 		return err
 	})
 	if err != nil {

@@ -31,13 +31,26 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 }
 
 func (fs *FS) openFile(n *inode, in *fuse.OpenIn, out *fuse.OpenOut, flags uint32) fuse.Status {
-	fd, err := fs.open(n, int(in.Flags)&^(unix.O_CREAT|unix.O_EXCL|unix.O_NOCTTY))
+	fd, err := fs.open(n, realFlags(in.Flags))
 	if err != nil {
 		return status(err)
+	}
+	if in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
+		if err := killPrivileges(fd); err != nil {
+			unix.Close(fd)
+			return status(err)
+		}
 	}
 	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
 	out.OpenFlags = flags
 	return fuse.OK
+}
+
+// realFlags are the flags with which the real file is opened. Not to append: the flag may
+// be changed later, and pages that are written back have a place of their own. Each write
+// says whether it appends.
+func realFlags(flags uint32) int {
+	return int(flags) &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_APPEND)
 }
 
 // Read reads from a file; a lock that somebody else holds is rendered.
@@ -124,8 +137,52 @@ func (fs *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 	if h.node == nil {
 		return fs.writeControl(in, data)
 	}
-	n, err := retryFd(func() (int, error) { return unix.Pwrite(h.fd, data, int64(in.Offset)) })
-	return uint32(max(n, 0)), status(err)
+	var written int
+	st := fs.writing(h, &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0, func() (err error) {
+		written, err = pwrite(h.fd, data, in)
+		return err
+	})
+	return uint32(max(written, 0)), st
+}
+
+// pwrite writes where the caller said, or at the end if its handle appends. A page that
+// is written back has its place whatever the handle says.
+func pwrite(fd int, data []byte, in *fuse.WriteIn) (int, error) {
+	if in.Flags&unix.O_APPEND != 0 && in.WriteFlags&fuse.WRITE_CACHE == 0 {
+		return retryFd(func() (int, error) { return unix.Pwritev2(fd, [][]byte{data}, -1, unix.RWF_APPEND) })
+	}
+	return retryFd(func() (int, error) { return unix.Pwrite(fd, data, int64(in.Offset)) })
+}
+
+// writing changes the content of a file through a handle, which may be older than the lock
+// that the file is now. What lets it run with other rights goes, if the caller has no right
+// to keep it.
+func (fs *FS) writing(h *handle, in *fuse.InHeader, kill bool, do func() error) fuse.Status {
+	return fs.changing(h.node, fs.caller(in), func() fuse.Status {
+		if kill {
+			if err := killPrivileges(h.fd); err != nil {
+				return status(err)
+			}
+		}
+		return status(do())
+	})
+}
+
+// killPrivileges takes the set-uid bit, and the set-gid bit where it means one, from a file
+// that is about to change: we may keep them, the caller may not.
+func killPrivileges(fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	mode := st.Mode &^ unix.S_ISUID
+	if mode&unix.S_IXGRP != 0 {
+		mode &^= unix.S_ISGID
+	}
+	if mode == st.Mode || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil
+	}
+	return unix.Fchmod(fd, mode&07777)
 }
 
 // Flush is a close of one descriptor of the creating handle of a lock; other handles
@@ -167,9 +224,10 @@ func (fs *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	if h == nil || h.node == nil {
 		return fuse.EBADF
 	}
-	return status(retry(func() error {
-		return unix.Fallocate(h.fd, in.Mode, int64(in.Offset), int64(in.Length))
-	}))
+	// This request does not say whether the caller may keep set-id bits; only root may.
+	return fs.writing(h, &in.InHeader, in.Uid != 0, func() error {
+		return retry(func() error { return unix.Fallocate(h.fd, in.Mode, int64(in.Offset), int64(in.Length)) })
+	})
 }
 
 // Lseek finds data and holes.
@@ -190,8 +248,15 @@ func (fs *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32
 		return 0, fuse.EBADF
 	}
 	offIn, offOut := int64(in.OffIn), int64(in.OffOut)
-	n, err := retryFd(func() (int, error) {
-		return unix.CopyFileRange(from.fd, &offIn, to.fd, &offOut, int(min(in.Len, 1<<30)), int(in.Flags))
+	if sight, _ := fs.sight(from.node, fs.caller(&in.InHeader)); sight == lockmgr.Fresh {
+		return 0, fuse.Status(unix.EXDEV) // the caller copies what it is shown
+	}
+	var copied int
+	st := fs.writing(to, &in.InHeader, in.Uid != 0, func() (err error) {
+		copied, err = retryFd(func() (int, error) {
+			return unix.CopyFileRange(from.fd, &offIn, to.fd, &offOut, int(min(in.Len, 1<<30)), int(in.Flags))
+		})
+		return err
 	})
-	return uint32(max(n, 0)), status(err)
+	return uint32(max(copied, 0)), st
 }

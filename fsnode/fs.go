@@ -23,8 +23,9 @@ type Callers interface {
 	// is inside execve(2) and closes its descriptors: it must not look into /proc, where
 	// much waits until that call is done, and with it for our answer.
 	Is(tid uint32, id lockmgr.Identity) bool
-	// ExclusiveCreate reports whether the thread is inside an exclusive create.
-	ExclusiveCreate(tid uint32) (yes, known bool)
+	// ExclusiveCreate reports whether the thread is inside an exclusive create of an entry
+	// of this name. It must not wait for a thread that is inside execve(2), either.
+	ExclusiveCreate(tid uint32, name string) (yes, known bool)
 }
 
 // Config is what an FS is made of. Locks is set once the Manager is made with the FS
@@ -100,9 +101,12 @@ func (fs *FS) addRoot() error {
 // Run removes, until the FS is closed, what is to go. It must run in its own goroutine.
 func (fs *FS) Run() { fs.reaping.run() }
 
-// Close gives back what the FS holds, once the mount is gone.
+// Close removes what is still to go and gives back what the FS holds, once the mount is
+// gone.
 func (fs *FS) Close() {
+	fs.Mounted(0)
 	fs.reaping.close()
+	<-fs.reaping.ended
 	unix.Close(fs.proc)
 }
 
@@ -126,10 +130,13 @@ func (c *caller) who() lockmgr.Identity {
 	return c.id
 }
 
-// creating reports whether the request is, or may be, that of an exclusive create.
-func (c *caller) creating() bool {
-	yes, known := c.fs.Callers.ExclusiveCreate(c.tid)
-	return yes || !known
+// creating reports whether the request is, or may be, that of an exclusive create of the
+// name: a rename or link looks its source up as well.
+func (c *caller) creating(name string) func() bool {
+	return func() bool {
+		yes, known := c.fs.Callers.ExclusiveCreate(c.tid, name)
+		return yes || !known
+	}
 }
 
 // reopen opens the inode of a descriptor anew.

@@ -34,12 +34,13 @@ func (fs *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut) fuse.Status {
 	turn := fs.Locks.Known(dir.key(name))
 	known := turn != nil
+	creating := c.creating(name)
 	fd, st, err := statChild(dir, name)
 	if !known {
 		if err != nil {
 			return status(err)
 		}
-		if !c.creating() {
+		if !creating() {
 			fs.lockEntry(fd, st, out)
 			return fuse.OK
 		}
@@ -48,12 +49,12 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 	defer turn.End()
 	if err != nil {
 		if err == unix.ENOENT { // any other error says nothing about the lock
-			turn.Look(c.who(), lockmgr.InodeID{}, c.creating)
+			turn.Look(c.who(), lockmgr.InodeID{}, creating)
 		}
 		return status(err)
 	}
 	n := fs.inodes.remember(fd, st) // before it can be tracked, so that its number stays its own
-	sight := turn.Look(c.who(), n.real, c.creating)
+	sight := turn.Look(c.who(), n.real, creating)
 	if sight == lockmgr.Hidden {
 		fs.inodes.forget(n.id, 1)
 		return fuse.ENOENT

@@ -23,7 +23,9 @@ type reaper struct {
 	more *sync.Cond
 	todo []reaping
 	done bool
-	dev  uint64 // device of the mounted file system, 0 before it is known
+	dev  uint64 // device of the mounted file system, 0 where it is not to be used
+
+	ended chan struct{}
 }
 
 type reaping struct {
@@ -32,7 +34,7 @@ type reaping struct {
 }
 
 func newReaper(fs *FS) *reaper {
-	r := &reaper{fs: fs}
+	r := &reaper{fs: fs, ended: make(chan struct{})}
 	r.more = sync.NewCond(&r.mu)
 	return r
 }
@@ -46,7 +48,8 @@ func (fs *FS) Reap(k lockmgr.Key, token lockmgr.Token) {
 	r.more.Signal()
 }
 
-// Mounted tells the device number under which the mount is seen.
+// Mounted tells the device number under which the mount is seen. With 0 locks are removed
+// past it: whoever unmounts must not be in its own way.
 func (fs *FS) Mounted(dev uint64) {
 	fs.reaping.mu.Lock()
 	defer fs.reaping.mu.Unlock()
@@ -60,36 +63,57 @@ func (r *reaper) close() {
 	r.more.Signal()
 }
 
+// run reaps until the reaper is closed, and then what is left, which can only be done
+// past the mount.
 func (r *reaper) run() {
+	defer close(r.ended)
 	for {
-		batch, dev, ok := r.next()
+		batch, ok := r.next()
+		for _, one := range batch {
+			r.reap(one)
+		}
 		if !ok {
 			return
-		}
-		for _, one := range batch {
-			r.reap(one, dev)
 		}
 	}
 }
 
-func (r *reaper) next() (batch []reaping, dev uint64, ok bool) {
+func (r *reaper) next() (batch []reaping, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.todo) == 0 && !r.done {
 		r.more.Wait()
 	}
 	batch, r.todo = r.todo, nil
-	return batch, r.dev, !r.done
+	return batch, !r.done
 }
 
-func (r *reaper) reap(one reaping, dev uint64) {
+// device is that of the mount, 0 if it can't be used to reap.
+func (r *reaper) device() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.dev
+}
+
+func (r *reaper) reap(one reaping) {
 	if !r.leaving(one) { // an exclusive create took it over
+		return
+	}
+	dev := r.device()
+	if dev == 0 {
+		r.reapPastMount(one)
 		return
 	}
 	err := r.unlinkThroughMount(one.key, dev)
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		r.fs.Log.Debug().Err(err).Str("lock", one.key.Name).Msg("not removed through the mount")
 	}
+	r.reapPastMount(one)
+}
+
+// reapPastMount removes what is still there when the mount can't be reached: it may be
+// unmounted here and alive in a container.
+func (r *reaper) reapPastMount(one reaping) {
 	turn := r.fs.Locks.Known(one.key)
 	if turn == nil {
 		return
@@ -98,7 +122,6 @@ func (r *reaper) reap(one reaping, dev uint64) {
 	if !turn.Leaving(one.token) {
 		return
 	}
-	// Our own mount can't be reached (it may be unmounted here and alive in a container).
 	if err := turn.Reap(); err != nil {
 		r.fs.Log.Warn().Err(err).Str("lock", r.fs.pathOfKey(one.key)).Msg("orphan can't be removed; the next exclusive create will try again")
 	}
@@ -139,7 +162,7 @@ func (r *reaper) unlinkThroughMount(k lockmgr.Key, dev uint64) error {
 	if uint64(st.Dev) != dev || st.Ino != k.Dir.Ino {
 		return fmt.Errorf("%s is not our mount: %w", r.fs.Mountpoint, unix.ESTALE)
 	}
-	return unix.Unlinkat(dir, k.Name, 0)
+	return unlinkAny(dir, k.Name)
 }
 
 // dirPath is where a directory is now, relative to the real root; "." for the root.

@@ -101,26 +101,33 @@ func (r *renaming) endTurns() {
 	}
 }
 
-// decide asks about the target first: a refused rename must leave no trace at the source.
+// decide asks about the source first: an orphan at the target must not go for a rename
+// that is refused, or that has nothing to rename.
 func (r *renaming) decide() lockmgr.Outcome {
-	if r.target != nil {
-		if r.flags&unix.RENAME_NOREPLACE != 0 {
-			if o, err := r.target.MakeWay(r.c.who(), true); err != nil || o.Refused() {
-				return lockmgr.Exists
-			}
-		} else if r.replaces = r.target.Replace(r.c.who()); r.replaces.Refused() {
-			return r.replaces
+	if r.source != nil && r.source != r.target {
+		if r.flags&unix.RENAME_EXCHANGE != 0 {
+			r.leaves = r.source.Replace(r.c.who())
+		} else {
+			r.leaves = r.source.Remove(r.c.who())
+		}
+		if r.leaves.Refused() {
+			return r.leaves
 		}
 	}
-	if r.source == nil || r.source == r.target {
+	if r.target == nil {
 		return lockmgr.Pass
 	}
-	if r.flags&unix.RENAME_EXCHANGE != 0 {
-		r.leaves = r.source.Replace(r.c.who())
-	} else {
-		r.leaves = r.source.Remove(r.c.who())
+	if r.flags&unix.RENAME_NOREPLACE == 0 {
+		r.replaces = r.target.Replace(r.c.who())
+		return r.replaces
 	}
-	return r.leaves
+	if childID(r.from, r.old) == (lockmgr.InodeID{}) {
+		return lockmgr.Gone
+	}
+	if o, err := r.target.MakeWay(r.c.who(), true); err != nil || o.Refused() {
+		return lockmgr.Exists
+	}
+	return lockmgr.Pass
 }
 
 func (r *renaming) record() {

@@ -30,6 +30,19 @@ func (fs *FS) asCaller(h *fuse.InHeader, do func() error) error {
 	return do()
 }
 
+// masked applies the caller's umask, where the kernel leaves that to us: not in a directory
+// that has a default ACL, which the real file system applies instead.
+func (fs *FS) masked(dir *inode, mode, umask uint32) uint32 {
+	if !fs.ForAll {
+		return mode
+	}
+	path, _ := dir.attrPath()
+	if size, err := unix.Getxattr(path, "system.posix_acl_default", nil); err == nil && size > 0 {
+		return mode
+	}
+	return mode &^ (umask & 0777)
+}
+
 // keepCapabilities raises again what setfsuid dropped from this thread's effective set.
 func keepCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}

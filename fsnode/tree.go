@@ -1,6 +1,8 @@
 package fsnode
 
 import (
+	"io"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,7 +58,8 @@ func (fs *FS) contentOf(fd int, st *unix.Stat_t) (lockmgr.Content, error) {
 		n, err := unix.Readlinkat(fd, "", buf)
 		return lockmgr.Content{Kind: lockmgr.KindSymlink, Data: buf[:max(n, 0)]}, err
 	case unix.S_IFDIR:
-		return lockmgr.Content{Kind: lockmgr.KindDir, Full: true}, nil
+		full, err := fs.isFull(fd)
+		return lockmgr.Content{Kind: lockmgr.KindDir, Full: full}, err
 	}
 	return lockmgr.Content{Kind: lockmgr.KindOther}, nil
 }
@@ -72,9 +75,33 @@ func (fs *FS) Remove(k lockmgr.Key, want lockmgr.InodeID) error {
 	if childID(dir, k.Name) != want {
 		return lockmgr.ErrGone
 	}
-	err := unix.Unlinkat(dir.fd, k.Name, 0)
+	err := unlinkAny(dir.fd, k.Name)
 	if err == unix.ENOENT {
 		return lockmgr.ErrGone
+	}
+	return err
+}
+
+// isFull reports whether a directory holds anything.
+func (fs *FS) isFull(path int) (bool, error) {
+	fd, err := fs.reopen(path, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return false, err
+	}
+	dir := os.NewFile(uintptr(fd), "directory")
+	defer dir.Close()
+	_, err = dir.Readdirnames(1)
+	if err == io.EOF {
+		return false, nil
+	}
+	return true, err
+}
+
+// unlinkAny removes an entry of whatever type; a directory must be empty.
+func unlinkAny(dir int, name string) error {
+	err := unix.Unlinkat(dir, name, 0)
+	if err == unix.EISDIR {
+		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 	}
 	return err
 }

@@ -179,8 +179,11 @@ func (t *Turn) Reap() error {
 		err = m.Tree.Remove(e.key, e.inode)
 	}
 	if err != nil && !errors.Is(err, ErrGone) {
-		e.leaving = false // it lingers, and the next exclusive create tries again
 		m.tell(e, Event{What: Orphaned, Reason: "it can't be removed: " + err.Error()})
+		e.leaving = false // it lingers, and the next exclusive create tries again
+		if e.sure {       // a person's word was not enough
+			e.state, e.sure = Abandoned, false
+		}
 		return err
 	}
 	m.forget(e)

@@ -402,6 +402,9 @@ func (m *model) reaped(e errand, away bool) string {
 		case "EIO":
 			if n.grant == e.grant {
 				n.state = "orphan"
+				if n.sure { // a person's word was not enough
+					n.state, n.sure = "abandoned", false
+				}
 			}
 			return "EIO"
 		}

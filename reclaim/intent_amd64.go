@@ -7,16 +7,19 @@ import "golang.org/x/sys/unix"
 func intentOf(number uint64) intent {
 	switch number {
 	case unix.SYS_OPEN:
-		return intent{openFlags, 1}
+		return intent{action: openFlags, arg: 1}
 	case unix.SYS_OPENAT:
-		return intent{openFlags, 2}
+		return intent{action: openFlags, arg: 2}
 	case unix.SYS_OPENAT2:
-		return intent{openHow, 2}
+		return intent{action: openHow, arg: 2}
 	case unix.SYS_RENAMEAT2:
-		return intent{renameByFlag, 4}
+		return intent{action: renameByFlag, arg: 4, target: 3}
+	case unix.SYS_LINK:
+		return intent{action: exclusive, target: 1}
+	case unix.SYS_LINKAT:
+		return intent{action: exclusive, target: 3}
 	case unix.SYS_MKDIR, unix.SYS_MKDIRAT, unix.SYS_MKNOD, unix.SYS_MKNODAT,
-		unix.SYS_SYMLINK, unix.SYS_SYMLINKAT, unix.SYS_LINK, unix.SYS_LINKAT,
-		unix.SYS_BIND: // of a Unix socket
+		unix.SYS_SYMLINK, unix.SYS_SYMLINKAT, unix.SYS_BIND: // of a Unix socket
 		return intent{action: exclusive}
 	case unix.SYS_CREAT, unix.SYS_RENAME, unix.SYS_RENAMEAT,
 		unix.SYS_UNLINK, unix.SYS_UNLINKAT, unix.SYS_RMDIR,

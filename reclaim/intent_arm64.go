@@ -6,12 +6,14 @@ import "golang.org/x/sys/unix"
 func intentOf(number uint64) intent {
 	switch number {
 	case unix.SYS_OPENAT:
-		return intent{openFlags, 2}
+		return intent{action: openFlags, arg: 2}
 	case unix.SYS_OPENAT2:
-		return intent{openHow, 2}
+		return intent{action: openHow, arg: 2}
 	case unix.SYS_RENAMEAT2:
-		return intent{renameByFlag, 4}
-	case unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_SYMLINKAT, unix.SYS_LINKAT,
+		return intent{action: renameByFlag, arg: 4, target: 3}
+	case unix.SYS_LINKAT:
+		return intent{action: exclusive, target: 3}
+	case unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_SYMLINKAT,
 		unix.SYS_BIND: // of a Unix socket
 		return intent{action: exclusive}
 	case unix.SYS_RENAMEAT, unix.SYS_UNLINKAT,

@@ -92,14 +92,14 @@ func TestIntentOfAProcess(t *testing.T) {
 	}
 	c := start(t, exec.Command("/bin/cat", fifo)) // blocks in open, as there is no writer
 	until(t, "an open that waits", func() bool {
-		yes, known := p.ExclusiveCreate(uint32(c.pid()))
+		yes, known := p.ExclusiveCreate(uint32(c.pid()), "x.lock")
 		return known && !yes && state(p, c.pid()) == 'S' && opensFifo(p, c.pid())
 	})
 	c.kill(t)
-	if yes, known := p.ExclusiveCreate(uint32(c.pid())); yes || known {
+	if yes, known := p.ExclusiveCreate(uint32(c.pid()), "x.lock"); yes || known {
 		t.Errorf("a dead caller: %v, %v", yes, known)
 	}
-	if yes, known := p.ExclusiveCreate(0); yes || known {
+	if yes, known := p.ExclusiveCreate(0, "x.lock"); yes || known {
 		t.Errorf("nobody: %v, %v", yes, known)
 	}
 }
@@ -162,7 +162,9 @@ func TestIntentOfBlockedCallers(t *testing.T) {
 		{"mknod", true, func() { _ = unix.Mknod(name, unix.S_IFREG|0o600, 0) }},
 		{"symlink", true, func() { _ = unix.Symlink("1", name) }},
 		{"link", true, func() { _ = unix.Link("/etc/hostname", name) }},
-		{"rename NOREPLACE", true, func() { _ = unix.Renameat2(-100, name, -100, name+"2", unix.RENAME_NOREPLACE) }},
+		{"rename NOREPLACE onto it", true, func() { _ = unix.Renameat2(-100, name+"2", -100, name, unix.RENAME_NOREPLACE) }},
+		{"rename NOREPLACE of it", false, func() { _ = unix.Renameat2(-100, name, -100, name+"2", unix.RENAME_NOREPLACE) }},
+		{"link of it", false, func() { _ = unix.Link(name, name+"2") }},
 		{"rename", false, func() { _ = unix.Rename(name, name+"2") }},
 		{"unlink", false, func() { _ = unix.Unlink(name) }},
 		{"rmdir", false, func() { _ = unix.Rmdir(name) }},
@@ -188,7 +190,7 @@ func TestIntentOfBlockedCallers(t *testing.T) {
 		id := uint32(<-tid)
 		var yes, known bool
 		until(t, c.what+" to block", func() bool {
-			yes, known = p.ExclusiveCreate(id)
+			yes, known = p.ExclusiveCreate(id, "a.lock")
 			return known
 		})
 		if yes != c.yes {
@@ -220,6 +222,6 @@ func BenchmarkExclusiveCreate(b *testing.B) {
 	c := start(b, exec.Command("/bin/cat", fifo))
 	until(b, "an open that waits", func() bool { return state(p, c.pid()) == 'S' && opensFifo(p, c.pid()) })
 	for b.Loop() {
-		p.ExclusiveCreate(uint32(c.pid()))
+		p.ExclusiveCreate(uint32(c.pid()), "x.lock")
 	}
 }

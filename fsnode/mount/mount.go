@@ -20,6 +20,7 @@ type Mount struct {
 	fs     *fsnode.FS
 	server *fuse.Server
 	done   chan struct{}
+	dev    uint64 // of the mounted file system
 }
 
 // Start mounts and serves. When it returns, the mount can be used. The error is a
@@ -71,8 +72,13 @@ func fuseOptions(fs *fsnode.FS, o Options) *fuse.MountOptions {
 			}
 		}
 	}
-	if fs.ForAll {
+	if fs.ForAll || o.AllowOther {
 		opts.Options = append(opts.Options, "default_permissions")
+	}
+	if fs.ForAll {
+		// The umask is for us to apply: not where a directory has a default ACL.
+		opts.EnableAcl = true
+		opts.ExtraCapabilities |= fuse.CAP_DONT_MASK
 	}
 	return opts
 }
@@ -105,7 +111,7 @@ func refuseMount(point string, err error) *Refusal {
 	case errors.Is(err, unix.EPROTO) || errors.Is(err, unix.EINVAL):
 		r.Advice = "the kernel may be too old: Linux 5.4 or newer is needed"
 	default:
-		r.Advice = "see the line above for what mounting said"
+		r.Advice = "fusermount3 said why, above or in the log"
 	}
 	return r
 }
@@ -119,7 +125,8 @@ func (m *Mount) await() error {
 	go func() {
 		var st unix.Stat_t
 		err := unix.Stat(m.Point, &st)
-		m.fs.Mounted(uint64(st.Dev))
+		m.dev = st.Dev
+		m.fs.Mounted(st.Dev)
 		answer <- err
 	}()
 	select {
@@ -140,4 +147,11 @@ func (m *Mount) Done() <-chan struct{} { return m.done }
 
 // Unmount ends the mount here. It goes on being served until Done where another mount
 // namespace has it. The error is a *Refusal if somebody uses it.
-func (m *Mount) Unmount() error { return Unmount(m.Point) }
+func (m *Mount) Unmount() error {
+	m.fs.Mounted(0)
+	err := Unmount(m.Point)
+	if err != nil {
+		m.fs.Mounted(m.dev)
+	}
+	return err
+}

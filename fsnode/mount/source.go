@@ -35,6 +35,20 @@ func OpenSource(dir string) (*os.File, error) {
 	return source, nil
 }
 
+// inMount reports whether a directory is in a mount of ours, which arbitrates it already.
+func inMount(dir *os.File) (Entry, bool) {
+	var st unix.Stat_t
+	if unix.Fstat(int(dir.Fd()), &st) != nil {
+		return Entry{}, false
+	}
+	for _, e := range table() {
+		if e.Type == FSType && e.Device == st.Dev {
+			return e, true
+		}
+	}
+	return Entry{}, false
+}
+
 // resolve gives the absolute path without links, before anything is opened.
 func resolve(dir string) (string, error) {
 	path, err := filepath.Abs(dir)
@@ -75,24 +89,63 @@ func refuseSource(path string, err error) *Refusal {
 	return r
 }
 
-// arbitrate takes the flock that only one arbiter of a tree can have.
+// arbitrate takes the flocks that only one arbiter of a tree can have: an exclusive one on
+// its root, and shared ones on all directories above, so that trees in each other exclude
+// each other and neighbours do not.
 func arbitrate(source *os.File) error {
-	err := unix.Flock(int(source.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if e, ok := inMount(source); ok {
+		return &Refusal{Cause: Taken, What: source.Name() + " is in the sessionlockfs mount " + e.Mountpoint,
+			Advice: "that arbitrates it already"}
+	}
+	if err := arbitrateOne(int(source.Fd()), source.Name(), unix.LOCK_EX); err != nil {
+		return err
+	}
+	return arbitrateAbove(source)
+}
+
+// arbitrateAbove takes the shared flocks. The descriptors are never closed: an arbiter
+// does not give its tree up before it ends.
+func arbitrateAbove(source *os.File) error {
+	dir, path := int(source.Fd()), source.Name()
+	for {
+		up, err := unix.Openat(dir, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil { // what we can't read, nobody with our rights can arbitrate
+			return nil
+		}
+		if path = filepath.Dir(path); sameInode(up, dir) { // the root
+			return unix.Close(up)
+		}
+		if err := arbitrateOne(up, path, unix.LOCK_SH); err != nil {
+			unix.Close(up)
+			return err
+		}
+		dir = up
+	}
+}
+
+func sameInode(a, b int) bool {
+	var x, y unix.Stat_t
+	return unix.Fstat(a, &x) == nil && unix.Fstat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
+}
+
+// arbitrateOne takes one flock.
+func arbitrateOne(dir int, path string, how int) error {
+	err := unix.Flock(dir, how|unix.LOCK_NB)
 	if err == nil {
 		return nil
 	}
 	if err != unix.EWOULDBLOCK {
-		return &Refusal{Cause: BadDirectory, What: "can't lock " + source.Name(), Err: err,
+		return &Refusal{Cause: BadDirectory, What: "can't lock " + path, Err: err,
 			Advice: "its file system must have flock(2)"}
 	}
 	who := "another process"
 	var st unix.Stat_t
-	if unix.Fstat(int(source.Fd()), &st) == nil {
+	if unix.Fstat(dir, &st) == nil {
 		if name := flockHolder(&st); name != "" {
 			who = name
 		}
 	}
-	return &Refusal{Cause: Taken, What: source.Name() + " has an arbiter already: " + who,
+	return &Refusal{Cause: Taken, What: path + " has an arbiter already, or a directory in it has: " + who,
 		Advice: "two would grant one lock twice; unmount it first, and end the containers that still have its mount"}
 }
 

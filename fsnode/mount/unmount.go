@@ -26,7 +26,7 @@ func Unmount(dir string) error {
 		if err == nil {
 			return nil
 		}
-		if wait > 100*time.Millisecond {
+		if wait > 500*time.Millisecond {
 			return refuseUnmount(path, err)
 		}
 		time.Sleep(wait)
@@ -41,6 +41,11 @@ func pointOf(dir string) (string, error) {
 	}
 	if parent, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
 		path = filepath.Join(parent, filepath.Base(path))
+	}
+	if _, mounted := Top(path); !mounted { // so it is safe to look at
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			path = real
+		}
 	}
 	if top, ok := Top(path); !ok || top.Type != FSType {
 		return "", &Refusal{Cause: NotMounted, What: path + " is not a sessionlockfs mount",

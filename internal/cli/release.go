@@ -25,9 +25,9 @@ func Release(lock string, force bool, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	command := "release " + rel
+	command := "release -- " + rel
 	if force {
-		command = "release --force " + rel
+		command = "release --force -- " + rel
 	}
 	_, err = within(answerWithin, func() ([]byte, error) {
 		return nil, writeCommand(root, command)

@@ -57,6 +57,7 @@ type server struct {
 	watcher   *reclaim.Watcher
 	source    *os.File // holds the arbiter's flock
 	dev       uint64   // of the mounted file system
+	fs        *fsnode.FS
 	mount     *mount.Mount
 }
 
@@ -82,6 +83,7 @@ func (s *server) start() error {
 	if err != nil {
 		return err
 	}
+	s.fs = fs
 	judge := newJudge(fs, s.processes)
 	fs.Locks = lockmgr.New(s.law(fs, judge))
 	judge.locks = fs.Locks
@@ -199,6 +201,7 @@ func (s *server) untilUnmounted() error {
 	for {
 		select {
 		case <-s.mount.Done():
+			s.fs.Close()
 			s.log.Info().Str("dir", s.mount.Point).Msg("unmounted")
 			return nil
 		case sig := <-signals:

@@ -2,7 +2,7 @@ package lockmgr
 
 import "testing"
 
-func TestFound(t *testing.T) {
+func TestReadErrorsAndLocksGonePastTheMount(t *testing.T) {
 	play(t, []history{
 		{"1 foreign", []string{
 			"A creates x.lock with foreign: granted",
