@@ -68,7 +68,7 @@ func helpHoldMany(arguments []string) error {
 	}
 	var files []*os.File
 	for i := range count {
-		file, err := makeLock(fmt.Sprintf("%s-%d.jsonl.lock", arguments[0], i))
+		file, err := makeLock(fmt.Sprintf(arguments[0], i))
 		if err != nil {
 			return err
 		}

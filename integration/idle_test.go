@@ -18,7 +18,7 @@ func TestIdle(t *testing.T) {
 		m := newMount(r)
 		var holders []*helper
 		for i := range idleHolders {
-			holders = append(holders, startHelper(r, nil, "hold-many", m.path("idle-"+strconv.Itoa(i)), strconv.Itoa(idleLocks)))
+			holders = append(holders, startHelper(r, nil, "hold-many", m.path("idle-"+strconv.Itoa(i)+"-%d.jsonl.lock"), strconv.Itoa(idleLocks)))
 		}
 		for _, holder := range holders {
 			holder.line(r)
