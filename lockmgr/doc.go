@@ -16,6 +16,8 @@
 //
 //	table.go      every act × state × who is asking, and what comes of it (rules 1 to 3, 6, 10)
 //	turn.go       one caller's turn at one name: ask the table, act, tell what was done
+//	look.go       how a name, its attributes and bytes are shown, and to whom (rules 4 and 5)
+//	marks.go      what is remembered of those who looked (rules 3 and 6)
 //	death.go      what a death and a closed handle do (rules 4 and 6)
 //	untracked.go  entries without a grant (rule 8)
 //	payload.go    what is recognised as a lock (the word "recognised")

@@ -1,0 +1,105 @@
+package lockmgr
+
+// Sight is how a name or an inode is to be shown to a caller.
+type Sight uint8
+
+// The sights.
+const (
+	AsItIs Sight = iota
+	Fresh        // as held by somebody else: its times are now, its payload is rendered
+	Hidden       // as if it were not there
+)
+
+// Look decides how a lookup of the name is answered. found is the inode in the real
+// directory, zero if there is none. creating is asked only where it matters: whether
+// the lookup is, or may be, that of an exclusive create.
+func (t *Turn) Look(c Identity, found InodeID, creating func() bool) Sight {
+	e, m := t.e, t.m
+	m.settle(e, c)
+	switch {
+	case e.adopted && e.state == Held && found != e.inode: // its owner doesn't come by us
+		m.tell(e, Event{What: Released, Reason: "it was gone already"})
+		m.forget(e)
+	case e.held() && found == InodeID{} && t.ownedBy(c): // it was removed past the mount
+		m.tell(e, Event{What: Released, By: c, Reason: "it was gone already"})
+		m.forget(e)
+		return AsItIs
+	case e.held():
+		return t.sightOfHeld(c)
+	case e.tracked() && e.inode != found: // it was removed or replaced past the mount
+		m.forget(e)
+	}
+	switch {
+	case e.leaving:
+		if c != m.Self {
+			return Hidden
+		}
+	case e.state == Orphan:
+		if creating() {
+			return Hidden
+		}
+	case found != InodeID{} && (e.state == Free || e.state == Untracked):
+		if creating() {
+			m.meet(e, found)
+		}
+	}
+	return AsItIs
+}
+
+func (t *Turn) sightOfHeld(c Identity) Sight {
+	if t.ownedBy(c) {
+		return AsItIs
+	}
+	t.contend(c)
+	return Fresh
+}
+
+// ownedBy reports whether the caller is the owner, or cannot be told from it: an
+// unnamed caller must see the exact bytes of an unnamed owner's lock, which it may
+// compare before it releases.
+func (t *Turn) ownedBy(c Identity) bool { return t.e.ownedBy(c) }
+
+func (e *entry) ownedBy(c Identity) bool {
+	return e.held() && c == e.owner.Identity
+}
+
+// Stat decides how the lock's attributes or bytes are shown, and remembers who looked
+// into something that anyone may remove.
+func (t *Turn) Stat(c Identity) Sight {
+	e := t.e
+	t.m.settle(e, c)
+	if e.held() {
+		if t.ownedBy(c) {
+			return AsItIs
+		}
+		return Fresh
+	}
+	if e.tracked() && c.Known() {
+		e.mark(c, t.m.Now())
+	}
+	return AsItIs
+}
+
+// Opened is Stat for somebody who opens a lock: whoever reads what a new owner wrote
+// has judged that, and no orphan that was there before.
+func (t *Turn) Opened(c Identity) Sight {
+	s := t.Stat(c)
+	if s == Fresh {
+		t.e.unlook(c)
+	}
+	return s
+}
+
+// Listed reports whether the name shows in a listing of its directory for this caller:
+// a held lock only for its owner, so that sweepers never meet it (rule 5).
+func (m *Manager) Listed(k Key, who func() Identity) bool {
+	e := m.enterKnown(k)
+	if e == nil {
+		return true
+	}
+	defer m.leave(e)
+	if e.held() {
+		return e.ownedBy(who())
+	}
+	return !e.leaving
+}
