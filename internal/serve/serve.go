@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -75,6 +76,9 @@ func (s *server) start() error {
 		return err
 	}
 	raiseFileLimit()
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(fewestProcs, procsPerCPU*runtime.NumCPU()))
+	}
 	syscall.Umask(0) // the kernel has applied the caller's
 	fs, err := fsnode.New(fsnode.Config{
 		Root: source, Mountpoint: point, Callers: s.processes, Log: s.log,
@@ -99,6 +103,15 @@ func (s *server) start() error {
 	s.log.Info().Str("dir", point).Int("pid", os.Getpid()).Msg("ready")
 	return nil
 }
+
+// A goroutine that waits in a read of /dev/fuse, or for a death, keeps its P until the
+// runtime's monitor takes it back, which may be after 10 ms: with as many Ps as processors,
+// a request may wait for one that nobody uses. Measured on 2 processors, a dead owner's lock
+// is taken within (99 of 100) 71 ms with 1 P, 6.2 ms with 2, 3.5 ms with 4, 2.5 ms with 8.
+const (
+	fewestProcs = 8
+	procsPerCPU = 2
+)
 
 // law is what the law needs of the world.
 func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
