@@ -150,9 +150,10 @@ func TestBystandersPastTheMountAreNamed(t *testing.T) {
 	}))
 	defer sleeper.Wait()
 	defer sleeper.Process.Kill()
-	if log := m.log.String(); !strings.Contains(log, "sleep (PID ") || !strings.Contains(log, "past the mount") {
-		t.Errorf("no warning:\n%s", log)
-	}
+	waitFor(t, "the warning", unmountDeadline, func() bool {
+		log := m.log.String()
+		return strings.Contains(log, "sleep (PID ") && strings.Contains(log, "past the mount")
+	})
 }
 
 func TestControlRefusesWhatItDoesNotUnderstand(t *testing.T) {
@@ -173,9 +174,9 @@ func TestControlRefusesWhatItDoesNotUnderstand(t *testing.T) {
 			t.Errorf("%q: %v, want EINVAL", command, err)
 		}
 	}
-	if !strings.Contains(m.log.String(), "malformed command") {
-		t.Errorf("the log gives no reason:\n%s", m.log)
-	}
+	waitFor(t, "the reason in the log", unmountDeadline, func() bool {
+		return strings.Contains(m.log.String(), "malformed command")
+	})
 	if _, err := os.Stat(outside); err != nil {
 		t.Error(err)
 	}

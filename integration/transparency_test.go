@@ -3,7 +3,6 @@ package integration
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,11 +38,7 @@ func TestSetIDBitsGo(t *testing.T) {
 
 // An ACL on the real directory counts, and one set through the mount is there.
 func TestACLsCount(t *testing.T) {
-	setfacl, err := exec.LookPath("setfacl")
-	if err != nil {
-		mustRun(t, "apt-get", "install", "-y", "-qq", "acl")
-		setfacl = need(t, "setfacl")
-	}
+	setfacl := need(t, "setfacl")
 	m := newMount(t)
 	path := m.path("secret")
 	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {

@@ -32,6 +32,7 @@ missing_packages() {
 	have sqlite3 || echo sqlite3
 	have git || echo git
 	have ps || echo procps
+	have setfacl || echo acl
 	have npm || echo npm
 }
 

@@ -36,10 +36,11 @@ func (Config) DefaultCacheTime() time.Duration { return time.Second }
 
 // Run mounts, says when it is ready, and serves until nobody has the mount any more.
 func Run(c Config) error {
-	log, err := logger(c.LogLevel)
+	log, flush, err := logger(c.LogLevel)
 	if err != nil {
 		return fmt.Errorf("%w: %w", cli.ErrUsage, err)
 	}
+	defer flush()
 	s := &server{config: c, log: log, report: cli.NewReporter()}
 	err = s.start()
 	s.report.End(err)
@@ -210,7 +211,8 @@ func (s *server) warn(message string) {
 // way and goes on: an uncovered directory would fork the state.
 func (s *server) untilUnmounted() error {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the log may go; the mount must not
 	for {
 		select {
 		case <-s.mount.Done():
@@ -262,17 +264,4 @@ func fileLimit() (n uint64) {
 func bootID() string {
 	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	return strings.TrimSpace(string(text))
-}
-
-func logger(level string) (zerolog.Logger, error) {
-	lv, err := zerolog.ParseLevel(level)
-	if err != nil {
-		return zerolog.Nop(), err
-	}
-	zerolog.TimeFieldFormat = time.RFC3339Nano
-	log := zerolog.New(os.Stderr)
-	if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-		log = zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.TimeOnly})
-	}
-	return log.Level(lv).With().Timestamp().Logger(), nil
 }
