@@ -80,7 +80,10 @@ func (s *server) start() error {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(fewestProcs, procsPerCPU*runtime.NumCPU()))
 	}
-	syscall.Umask(0) // the kernel has applied the caller's
+	syscall.Umask(0) // each create has its caller's
+	if err := os.Chdir("/"); err != nil {
+		return err // or the mount would be in our own way when it is unmounted
+	}
 	fs, err := fsnode.New(fsnode.Config{
 		Root: source, Mountpoint: point, Callers: s.processes, Log: s.log,
 		CacheTime: s.config.CacheTime, BootID: bootID(), ForAll: os.Geteuid() == 0,
