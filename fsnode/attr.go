@@ -147,7 +147,7 @@ func chown(n *inode, uid uint32, setUID bool, gid uint32, setGID bool) error {
 func (fs *FS) truncate(n *inode, in *fuse.SetAttrIn, size int64) error {
 	if fh, ok := in.GetFh(); ok {
 		if h := fs.handles.file(fh); h != nil && h.node != nil {
-			return ftruncate(h.fd, in, size)
+			return fs.ftruncate(h.fd, in, size)
 		}
 	}
 	fd, err := fs.open(n, unix.O_WRONLY|unix.O_NONBLOCK)
@@ -155,12 +155,12 @@ func (fs *FS) truncate(n *inode, in *fuse.SetAttrIn, size int64) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return ftruncate(fd, in, size)
+	return fs.ftruncate(fd, in, size)
 }
 
-func ftruncate(fd int, in *fuse.SetAttrIn, size int64) error {
+func (fs *FS) ftruncate(fd int, in *fuse.SetAttrIn, size int64) error {
 	if in.Valid&fuse.FATTR_KILL_SUIDGID != 0 {
-		if err := killPrivileges(fd); err != nil {
+		if err := fs.killPrivileges(fd); err != nil {
 			return err
 		}
 	}

@@ -68,18 +68,20 @@ func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.
 		unix.Close(fd)
 		return status(err)
 	}
-	n := fs.entry(path, st, &out.EntryOut)
+	out.OpenFlags = fuse.FOPEN_NOFLUSH
+	var n *inode
 	if fs.Locks.Policy.IsLock(name) {
-		out.SetEntryTimeout(0)
-		out.SetAttrTimeout(0)
+		n = fs.lockEntry(path, st, &out.EntryOut)
+		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
+	} else {
+		n = fs.entry(path, st, &out.EntryOut)
 	}
 	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
-	out.OpenFlags = fuse.FOPEN_NOFLUSH
 	return fuse.OK
 }
 
 func (fs *FS) openNew(dir *inode, in *fuse.CreateIn, name string) (fd int, err error) {
-	flags := int(in.Flags)&^unix.O_APPEND | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	flags := int(in.Flags)&^(unix.O_APPEND|unix.O_DIRECT) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	mode := fs.masked(dir, in.Mode, in.Umask) & 07777
 	err = fs.asCaller(&in.InHeader, func() error {
 		fd, err = retryFd(func() (int, error) { return unix.Openat(dir.fd, name, flags, mode) })
@@ -189,7 +191,7 @@ func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut)
 		return fuse.EACCES
 	}
 	var fd int
-	flags := int(in.Flags)&^(unix.O_CREAT|unix.O_APPEND) | unix.O_TMPFILE | unix.O_CLOEXEC
+	flags := int(in.Flags)&^(unix.O_CREAT|unix.O_APPEND|unix.O_DIRECT) | unix.O_TMPFILE | unix.O_CLOEXEC
 	mode := fs.masked(dir, in.Mode, in.Umask) & 07777
 	err := fs.asCaller(&in.InHeader, func() (err error) {
 		fd, err = retryFd(func() (int, error) { return unix.Openat(fs.proc, dir.link, flags, mode) })

@@ -19,5 +19,5 @@
 //
 // A name that is no lock costs no look at who is asking. For a lock's name the kernel
 // must come to us every time: its entry and attribute timeouts are zero. The bytes of a
-// lock are never in the page cache (direct I/O), since two callers may see different ones.
+// tracked lock are not in the page cache (direct I/O), since two callers may see different ones.
 package fsnode

@@ -36,7 +36,7 @@ func (fs *FS) openFile(n *inode, in *fuse.OpenIn, out *fuse.OpenOut, flags uint3
 		return status(err)
 	}
 	if in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
-		if err := killPrivileges(fd); err != nil {
+		if err := fs.killPrivileges(fd); err != nil {
 			unix.Close(fd)
 			return status(err)
 		}
@@ -48,9 +48,9 @@ func (fs *FS) openFile(n *inode, in *fuse.OpenIn, out *fuse.OpenOut, flags uint3
 
 // realFlags are the flags with which the real file is opened. Not to append: the flag may
 // be changed later, and pages that are written back have a place of their own. Each write
-// says whether it appends.
+// says whether it appends. Nor for direct I/O: requests are not aligned.
 func realFlags(flags uint32) int {
-	return int(flags) &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_APPEND)
+	return int(flags) &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_APPEND | unix.O_DIRECT)
 }
 
 // Read reads from a file; a lock that somebody else holds is rendered.
@@ -160,7 +160,7 @@ func pwrite(fd int, data []byte, in *fuse.WriteIn) (int, error) {
 func (fs *FS) writing(h *handle, in *fuse.InHeader, kill bool, do func() error) fuse.Status {
 	return fs.changing(h.node, fs.caller(in), func() fuse.Status {
 		if kill {
-			if err := killPrivileges(h.fd); err != nil {
+			if err := fs.killPrivileges(h.fd); err != nil {
 				return status(err)
 			}
 		}
@@ -169,8 +169,12 @@ func (fs *FS) writing(h *handle, in *fuse.InHeader, kill bool, do func() error) 
 }
 
 // killPrivileges takes the set-uid bit, and the set-gid bit where it means one, from a file
-// that is about to change: we may keep them, the caller may not.
-func killPrivileges(fd int) error {
+// that is about to change: root may keep them, the caller may not. Of an ordinary user the
+// real file system takes them itself.
+func (fs *FS) killPrivileges(fd int) error {
+	if !fs.ForAll {
+		return nil
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err

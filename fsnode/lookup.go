@@ -44,7 +44,9 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 			fs.lockEntry(fd, st, out)
 			return fuse.OK
 		}
+		unix.Close(fd)
 		turn = fs.Locks.At(dir.key(name))
+		fd, st, err = statChild(dir, name) // as it is in our turn
 	}
 	defer turn.End()
 	if err != nil {

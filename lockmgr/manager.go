@@ -243,12 +243,12 @@ func (m *Manager) index(e *entry, inode InodeID) {
 	}
 }
 
-// unindex undoes it. Caller holds m.mu.
+// unindex undoes it, but for the pin: to unpin may mean system calls, which the caller,
+// who holds m.mu, must do without it.
 func (m *Manager) unindex(e *entry) {
 	if m.inodes[e.inode] == e {
 		delete(m.inodes, e.inode)
 	}
-	m.Tree.Unpin(e.inode)
 }
 
 // forget makes the entry, whose turn is taken, a free name again. Late marks stay.
@@ -261,9 +261,10 @@ func (m *Manager) forget(e *entry) {
 	m.unindex(e)
 	if m.dirs[e.key.Dir]--; m.dirs[e.key.Dir] == 0 {
 		delete(m.dirs, e.key.Dir)
-		m.Tree.Unpin(e.key.Dir)
+		defer m.Tree.Unpin(e.key.Dir)
 	}
 	m.mu.Unlock()
+	m.Tree.Unpin(e.inode)
 	e.state, e.owner, e.token, e.inode = Free, Process{}, 0, InodeID{}
 	e.ownerDead, e.handleOpen, e.closed = false, false, false
 	e.second, e.leaving, e.sure, e.adopted = false, false, false, false

@@ -245,10 +245,13 @@ func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID) {
 		return
 	}
 	e.second = false
+	before := e.inode
 	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
 	t.m.unindex(e)
 	t.m.index(e, inode)
+	t.m.inodes[inode] = e // also where the other half of an exchange still has it
+	t.m.mu.Unlock()
+	t.m.Tree.Unpin(before)
 }
 
 // Change decides everything that alters a lock in place, and links it elsewhere.

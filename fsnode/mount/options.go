@@ -29,6 +29,9 @@ func ParseOptions(values []string) (o Options, err error) {
 	return o, nil
 }
 
+// ReadOnly reports whether nothing can be changed through the mount.
+func (o *Options) ReadOnly() bool { return o.flags&unix.MS_RDONLY != 0 }
+
 var (
 	kernelFlags = map[string]uintptr{
 		"ro": unix.MS_RDONLY, "noatime": unix.MS_NOATIME, "nodiratime": unix.MS_NODIRATIME,

@@ -90,8 +90,9 @@ func refuseSource(path string, err error) *Refusal {
 }
 
 // arbitrate takes the flocks that only one arbiter of a tree can have: an exclusive one on
-// its root, and shared ones on all directories above, so that trees in each other exclude
-// each other and neighbours do not.
+// its root, and shared ones on the directories above, so that trees in each other exclude
+// each other and neighbours do not. A bind mount of a part of the tree, in a container say,
+// has other directories above it: there this sees nothing.
 func arbitrate(source *os.File) error {
 	if e, ok := inMount(source); ok {
 		return &Refusal{Cause: Taken, What: source.Name() + " is in the sessionlockfs mount " + e.Mountpoint,
@@ -108,19 +109,44 @@ func arbitrate(source *os.File) error {
 func arbitrateAbove(source *os.File) error {
 	dir, path := int(source.Fd()), source.Name()
 	for {
-		up, err := unix.Openat(dir, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil { // what we can't read, nobody with our rights can arbitrate
+		up, err := unix.Openat(dir, "..", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
 			return nil
 		}
 		if path = filepath.Dir(path); sameInode(up, dir) { // the root
 			return unix.Close(up)
 		}
-		if err := arbitrateOne(up, path, unix.LOCK_SH); err != nil {
+		if err := shareAbove(up, path); err != nil {
 			unix.Close(up)
 			return err
 		}
 		dir = up
 	}
+}
+
+// shareAbove takes the flock on one directory above, if we may read it. Anybody may have
+// it locked for reasons of their own, and keeps nobody from mounting below.
+func shareAbove(dir int, path string) error {
+	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	err = arbitrateOne(fd, path, unix.LOCK_SH)
+	if err == nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && !strings.HasPrefix(flockHolder(&st), ourName()+" (") {
+		return nil
+	}
+	return err
+}
+
+// ourName is the name under which other arbiters run, too.
+func ourName() string {
+	comm, _ := os.ReadFile("/proc/self/comm")
+	return strings.TrimSpace(string(comm))
 }
 
 func sameInode(a, b int) bool {

@@ -33,7 +33,7 @@ func Unmount(dir string, p Processes, out io.Writer) error {
 	}
 	if holders := Ask(func() []string { return p.MountHolders(top.Device) }); len(holders) > 0 {
 		fmt.Fprintf(out, "unmounted here; it goes on being served for %s, and can be mounted again when they let go\n",
-			strings.Join(holders, ", "))
+			Some(holders))
 	}
 	return nil
 }
@@ -64,10 +64,15 @@ func WithUsers(err error, p Processes, dev uint64) error {
 	if len(users) == 0 {
 		return err
 	}
+	return &mount.Refusal{Cause: r.Cause, What: r.What + " by " + Some(users), Advice: r.Advice}
+}
+
+// Some lists the first names, and how many more there are.
+func Some(names []string) string {
 	const most = 8
-	text := strings.Join(users[:min(most, len(users))], ", ")
-	if more := len(users) - most; more > 0 {
+	text := strings.Join(names[:min(most, len(names))], ", ")
+	if more := len(names) - most; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	return &mount.Refusal{Cause: r.Cause, What: r.What + " by " + text, Advice: r.Advice}
+	return text
 }

@@ -3,6 +3,7 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -41,7 +42,11 @@ func Run(c Config) error {
 		return fmt.Errorf("%w: %w", cli.ErrUsage, err)
 	}
 	defer flush()
-	s := &server{config: c, log: log, report: cli.NewReporter()}
+	s := &server{config: c, log: log, report: cli.NewReporter(), signals: make(chan os.Signal, 1)}
+	// Before there is a mount that a signal could leave without us. Whoever reads the log
+	// may go; the mount must not.
+	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Ignore(syscall.SIGPIPE)
 	err = s.start()
 	s.report.End(err)
 	if err != nil {
@@ -55,6 +60,7 @@ type server struct {
 	config    Config
 	log       zerolog.Logger
 	report    *cli.Reporter
+	signals   chan os.Signal
 	processes *reclaim.Processes
 	watcher   *reclaim.Watcher
 	source    *os.File // holds the arbiter's flock
@@ -93,7 +99,11 @@ func (s *server) start() error {
 	}
 	s.fs = fs
 	judge := newJudge(fs, s.processes)
-	fs.Locks = lockmgr.New(s.law(fs, judge))
+	law := s.law(fs, judge)
+	if !law.Self.Known() {
+		return errors.New("the kernel can't name this very process: neither pidfd_open nor /proc does")
+	}
+	fs.Locks = lockmgr.New(law)
 	judge.locks = fs.Locks
 	go judge.run()
 	s.warnOfBystanders()
@@ -124,6 +134,9 @@ func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
 		policy.Evidence = nil
 		s.warn("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
 	}
+	if s.config.Options.ReadOnly() { // nothing is made or removed: nothing to arbitrate
+		policy.Locks = nil
+	}
 	return lockmgr.Config{
 		Policy: policy, Tree: fs, Reaper: fs, Judge: j,
 		Deaths:     &deaths{s.processes, s.watcher, fs},
@@ -139,7 +152,12 @@ func (s *server) mountpoint() (string, error) {
 	if s.config.Mountpoint == s.config.Source {
 		return s.source.Name(), nil
 	}
-	return mount.ResolvePoint(s.config.Mountpoint)
+	point, err := mount.ResolvePoint(s.config.Mountpoint)
+	if err == nil && strings.HasPrefix(point, strings.TrimSuffix(s.source.Name(), "/")+"/") {
+		err = &mount.Refusal{Cause: mount.BadDirectory, What: point + " is inside " + s.source.Name(),
+			Advice: "mount elsewhere, or over the directory itself"}
+	}
+	return point, err
 }
 
 func (s *server) lookAtProcesses() (err error) {
@@ -200,7 +218,7 @@ func (s *server) warnOfBystanders() {
 	reaching := func() []string { return s.processes.Reaching(uint64(st.Dev), s.source.Name()) }
 	if who := cli.Ask(reaching); len(who) > 0 {
 		s.warn(fmt.Sprintf("%s reach %s past the mount: restart them, or their locks are not arbitrated",
-			strings.Join(who, ", "), s.source.Name()))
+			cli.Some(who), s.source.Name()))
 	}
 }
 
@@ -213,16 +231,13 @@ func (s *server) warn(message string) {
 // untilUnmounted serves. A signal unmounts; if that can't be done it says who is in the
 // way and goes on: an uncovered directory would fork the state.
 func (s *server) untilUnmounted() error {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	signal.Ignore(syscall.SIGPIPE) // whoever reads the log may go; the mount must not
 	for {
 		select {
 		case <-s.mount.Done():
 			s.fs.Close()
 			s.log.Info().Str("dir", s.mount.Point).Msg("unmounted")
 			return nil
-		case sig := <-signals:
+		case sig := <-s.signals:
 			s.unmount(sig)
 		}
 	}
