@@ -2,7 +2,7 @@ package lockmgr
 
 import "testing"
 
-// The law as tables of histories, one for each rule of design.md. An actor is a
+// The law as tables of histories, one for each rule. An actor is a
 // process; A1 and A2 are threads of A, or callers in it; U is a caller that the kernel
 // could not name. Each act is the whole system call, LOOKUP included.
 

@@ -13,7 +13,7 @@ import (
 
 var modelSteps = flag.Int("model.steps", 1_000_000, "random steps to compare with the model")
 
-// model is the law of design.md for three names, written from its text: what is known
+// model is the law for three names, written from its text: what is known
 // of each name, and what comes of each act. Processes are numbers; 0 is the unnamed.
 type model struct {
 	names []*modelName

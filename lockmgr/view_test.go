@@ -54,7 +54,7 @@ func TestRender(t *testing.T) {
 	}
 }
 
-// What clients.md says of how contenders judge: by a usable pid, by createdAt, by the
+// How contenders judge: by a usable pid, by createdAt, by the
 // file's age. A held lock must give them no reason, however old it is.
 func TestViewDoesNotLookStale(t *testing.T) {
 	p := process("A")
