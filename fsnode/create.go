@@ -34,6 +34,11 @@ func (fs *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fus
 // createLock makes the lock if nobody holds it. The turn is held all along.
 func (fs *FS) createLock(turn *lockmgr.Turn, dir *inode, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	c := fs.caller(&in.InHeader)
+	if !c.who().Known() { // nobody may be taken for unnamed because we are short of something
+		if err := fs.Callers.Untold(c.tid); err != nil {
+			return status(err)
+		}
+	}
 	o, err := turn.Create(c.who())
 	if err != nil {
 		return status(err)

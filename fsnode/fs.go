@@ -17,6 +17,8 @@ import (
 type Callers interface {
 	// Identify names the process of a thread; the zero Identity if it can't be named.
 	Identify(tid uint32) lockmgr.Identity
+	// Untold says why Identify could not name a caller that has a name; nil if it has none.
+	Untold(tid uint32) error
 	// Describe tells more of a process; best effort, it may be dead.
 	Describe(lockmgr.Identity) lockmgr.Process
 	// Is reports whether a thread belongs to a process. It may be asked of a thread that

@@ -61,6 +61,22 @@ func (p *Processes) Identify(tid uint32) lockmgr.Identity {
 	return p.identifyByProc(int32(tid))
 }
 
+// Untold says why Identify did not name a caller that has a name: we are short of
+// descriptors or memory. It is nil for one that has none (thread id 0, a proxy) or is gone.
+func (p *Processes) Untold(tid uint32) error {
+	if tid == 0 || tid > 1<<30 {
+		return nil
+	}
+	fd, err := unix.Open(p.proc.of(int32(tid), "status"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	switch err {
+	case nil:
+		return unix.Close(fd)
+	case unix.EMFILE, unix.ENFILE, unix.ENOMEM:
+		return err
+	}
+	return nil
+}
+
 // Is reports whether a thread that waits for us belongs to the process. It may be inside
 // execve(2), closing descriptors: then everything of it in /proc that needs the right to
 // trace (stat, fd, exe, ...) waits for that call to be done, and with it for us. So where
