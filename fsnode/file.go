@@ -200,8 +200,13 @@ func (fs *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 
 // Release is the last close of a handle.
 func (fs *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	h := fs.handles.remove(in.Fh)
-	if h == nil || h.node == nil {
+	if h := fs.handles.remove(in.Fh); h != nil {
+		fs.closeHandle(h)
+	}
+}
+
+func (fs *FS) closeHandle(h *handle) {
+	if h.node == nil { // a control file
 		return
 	}
 	unix.Close(h.fd)

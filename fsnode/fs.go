@@ -104,9 +104,14 @@ func (fs *FS) addRoot() error {
 func (fs *FS) Run() { fs.reaping.run() }
 
 // Close removes what is still to go and gives back what the FS holds, once the mount is
-// gone.
+// gone. No handle is open then, but the kernel drops the RELEASEs it has not sent, and the
+// news of deaths may still be on its way.
 func (fs *FS) Close() {
 	fs.Mounted(0)
+	for _, h := range fs.handles.drain() {
+		fs.closeHandle(h)
+	}
+	fs.Locks.Settle()
 	fs.reaping.close()
 	<-fs.reaping.ended
 	unix.Close(fs.proc)

@@ -50,6 +50,15 @@ func (t *handleTable) file(fh uint64) *handle {
 	return t.open[fh]
 }
 
+// drain empties the table.
+func (t *handleTable) drain() map[uint64]*handle {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	open := t.open
+	t.open = map[uint64]*handle{}
+	return open
+}
+
 func (t *handleTable) remove(fh uint64) *handle {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -31,6 +31,24 @@ type Contender struct {
 // Snapshot lists every tracked name, by token. Each lock is shown as it is at one
 // moment, not all of them at the same one.
 func (m *Manager) Snapshot() []Lock {
+	var locks []Lock
+	m.each(func(e *entry) {
+		if e.tracked() && !e.leaving {
+			locks = append(locks, m.describe(e))
+		}
+	})
+	slices.SortFunc(locks, func(a, b Lock) int {
+		return cmp.Or(cmp.Compare(a.Token, b.Token), compareKeys(a.Key, b.Key))
+	})
+	return locks
+}
+
+// Settle has every owner asked after. When it returns, no lock counts as held by a process
+// that was dead when it was called, unless somebody has its creating handle open.
+func (m *Manager) Settle() { m.each(func(*entry) {}) }
+
+// each visits every name, settled and with its turn taken.
+func (m *Manager) each(visit func(*entry)) {
 	m.mu.Lock()
 	entries := make([]*entry, 0, len(m.names))
 	for _, e := range m.names {
@@ -38,18 +56,12 @@ func (m *Manager) Snapshot() []Lock {
 		entries = append(entries, e)
 	}
 	m.mu.Unlock()
-	locks := make([]Lock, 0, len(entries))
 	for _, e := range entries {
 		e.turn.Lock()
-		if m.settle(e, Identity{}); e.tracked() && !e.leaving {
-			locks = append(locks, m.describe(e))
-		}
+		m.settle(e, Identity{})
+		visit(e)
 		m.leave(e)
 	}
-	slices.SortFunc(locks, func(a, b Lock) int {
-		return cmp.Or(cmp.Compare(a.Token, b.Token), compareKeys(a.Key, b.Key))
-	})
-	return locks
 }
 
 func (m *Manager) describe(e *entry) Lock {
