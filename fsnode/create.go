@@ -68,6 +68,12 @@ func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.
 	if err != nil {
 		return status(err)
 	}
+	return fs.answerNew(fd, fs.Locks.Policy.IsLock(name), out)
+}
+
+// answerNew answers with a file that was just made and is granted to nobody. It takes fd
+// over. lock says whether it has a lock's name.
+func (fs *FS) answerNew(fd int, lock bool, out *fuse.CreateOut) fuse.Status {
 	path, st, err := fs.pathOf(fd)
 	if err != nil {
 		unix.Close(fd)
@@ -75,7 +81,7 @@ func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.
 	}
 	out.OpenFlags = fuse.FOPEN_NOFLUSH
 	var n *inode
-	if fs.Locks.Policy.IsLock(name) {
+	if lock {
 		n = fs.lockEntry(path, st, &out.EntryOut)
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 	} else {
@@ -205,13 +211,5 @@ func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut)
 	if err != nil {
 		return status(err)
 	}
-	path, st, err := fs.pathOf(fd)
-	if err != nil {
-		unix.Close(fd)
-		return status(err)
-	}
-	n := fs.entry(path, st, &out.EntryOut)
-	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
-	out.OpenFlags = fuse.FOPEN_NOFLUSH
-	return fuse.OK
+	return fs.answerNew(fd, false, out)
 }

@@ -137,13 +137,6 @@ func (t *inodeTable) borrow(real lockmgr.InodeID) *inode {
 	return n
 }
 
-// count is the number of inodes in use.
-func (t *inodeTable) count() int {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return len(t.byNode)
-}
-
 func realID(st *unix.Stat_t) lockmgr.InodeID {
 	return lockmgr.InodeID{Dev: uint64(st.Dev), Ino: st.Ino}
 }

@@ -11,18 +11,7 @@ node_version=24
 openclaw_versions="2026.3.1 2026.3.2 2026.7.1"
 
 say() { echo "deps: $*" >&2; }
-have() { command -v "$1" >/dev/null 2>&1; }
-
-as_root() {
-	if [ "$(id -u)" = 0 ]; then
-		"$@"
-	elif have sudo; then
-		sudo "$@"
-	else
-		say "must be root to run: $*"
-		return 1
-	fi
-}
+. "$(dirname "$0")/packages.sh"
 
 # Debian package and the command it brings; node comes from npm, in one version for everybody.
 missing_packages() {

@@ -7,18 +7,7 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 
 say() { echo "run: $*" >&2; }
-have() { command -v "$1" >/dev/null 2>&1; }
-
-as_root() {
-	if [ "$(id -u)" = 0 ]; then
-		"$@"
-	elif have sudo; then
-		sudo "$@"
-	else
-		say "must be root to run: $*"
-		exit 1
-	fi
-}
+. "$(dirname "$0")/packages.sh"
 
 # need COMMAND PACKAGE: install the Debian package that brings a command.
 need() {

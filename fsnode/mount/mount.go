@@ -142,6 +142,9 @@ func (m *Mount) await() error {
 	}
 }
 
+// Device is the device number under which the mount is seen (st_dev).
+func (m *Mount) Device() uint64 { return m.dev }
+
 // Done is closed when nobody anywhere has the mount any more.
 func (m *Mount) Done() <-chan struct{} { return m.done }
 

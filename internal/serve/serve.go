@@ -64,7 +64,6 @@ type server struct {
 	processes *reclaim.Processes
 	watcher   *reclaim.Watcher
 	source    *os.File // holds the arbiter's flock
-	dev       uint64   // of the mounted file system
 	fs        *fsnode.FS
 	mount     *mount.Mount
 }
@@ -109,9 +108,6 @@ func (s *server) start() error {
 	s.warnOfBystanders()
 	if s.mount, err = mount.Start(fs, s.config.Options); err != nil {
 		return err
-	}
-	if top, ok := mount.Top(point); ok {
-		s.dev = top.Device
 	}
 	go fs.Survey()
 	s.log.Info().Str("dir", point).Int("pid", os.Getpid()).Msg("ready")
@@ -248,13 +244,13 @@ const lettingGo = 2 * time.Second
 
 func (s *server) unmount(sig os.Signal) {
 	if err := s.mount.Unmount(); err != nil {
-		s.log.Error().Str("signal", sig.String()).Msg(cli.WithUsers(err, s.processes, s.dev).Error() + "; still serving")
+		s.log.Error().Str("signal", sig.String()).Msg(cli.WithUsers(err, s.processes, s.mount.Device()).Error() + "; still serving")
 		return
 	}
 	select {
 	case <-s.mount.Done():
 	case <-time.After(lettingGo):
-		holders := cli.Ask(func() []string { return s.processes.MountHolders(s.dev) })
+		holders := cli.Ask(func() []string { return s.processes.MountHolders(s.mount.Device()) })
 		s.log.Warn().Strs("holders", holders).
 			Msg("unmounted here, and still served for containers that have the mount itself; it ends when they do")
 	}
