@@ -11,9 +11,11 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"sessionlockfs/fsnode/mount"
 	"sessionlockfs/internal/cli"
+	"sessionlockfs/internal/config"
 	"sessionlockfs/internal/serve"
 	"sessionlockfs/reclaim"
 )
@@ -32,7 +34,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), releaseCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), releaseCommand(), configCommand(), versionCommand())
 	return root
 }
 
@@ -61,14 +63,58 @@ func mountCommand() *cobra.Command {
 	f.StringArrayVarP(&options, "options", "o", nil, "mount options, as for mount(8): allow_other, ro, suid, dev, noexec, ...")
 	f.StringVar(&c.LogFile, "log-file", "", "where a mount in the background logs")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
+	settingFlags(f, &c.Settings)
 	f.DurationVar(&c.CacheTime, "cache-time", c.DefaultCacheTime(), "how long changes past the mount may go unseen in ordinary names")
 	f.BoolVar(&c.ProcOnly, "identify-by-proc", false, "do without pidfs, as on an older kernel")
 	_ = f.MarkHidden("identify-by-proc")
 	return cmd
 }
 
+// settingFlags are the flags that say what a configuration file may say as well.
+func settingFlags(f *pflag.FlagSet, s *config.Flags) {
+	f.StringVar(&s.File, "config", "", "configuration file (default "+config.DefaultFile()+", if it is there)")
+	f.Var(config.Setting(&s.Guard), "guard", "others' writes to a file whose lock is held: off, log or deny (default log)")
+	f.Var(config.Setting(&s.View), "view", "how others see a held lock: rendered, so that it looks fresh, or raw (default rendered)")
+	f.Var(config.Setting(&s.Grace), "grace", "how old a lock from before the mount must be to be judged dead (default 5s)")
+	f.Var(config.Setting(&s.HoldLimit), "hold-limit", "how long a living owner keeps its lock: never an end, declared, or a duration (default never)")
+	f.StringArrayVar(&s.Locks, "lock", nil, "one more pattern of locks' names")
+	f.StringArrayVar(&s.Data, "data", nil, "one more name that is data, and no lock")
+	f.StringArrayVar(&s.Helpers, "helper", nil, "one more program that makes and removes locks for its shell")
+}
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration"}
+	var settings config.Flags
+	check := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Check the configuration and show what it comes to",
+		Args:  args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				settings.File = args[0]
+			}
+			c, err := config.Load(settings)
+			if err != nil {
+				return fmt.Errorf("%w: %w", cli.ErrUsage, err)
+			}
+			return c.Show(cmd.OutOrStdout())
+		},
+	}
+	settingFlags(check.Flags(), &settings)
+	cmd.AddCommand(check)
+	return cmd
+}
+
 func mountArgs(c *serve.Config, options []string) (err error) {
 	if c.Options, err = mount.ParseOptions(options); err != nil {
+		return fmt.Errorf("%w: %w", cli.ErrUsage, err)
+	}
+	if c.Settings.File != "" { // SIGHUP reads it again, from another working directory
+		if c.Settings.File, err = filepath.Abs(c.Settings.File); err != nil {
+			return err
+		}
+	}
+	if c.Config, err = config.Load(c.Settings); err != nil {
 		return fmt.Errorf("%w: %w", cli.ErrUsage, err)
 	}
 	return nil
@@ -89,14 +135,7 @@ func inBackground(cmd *cobra.Command, c serve.Config) error {
 			return err
 		}
 	}
-	again := []string{"mount"}
-	for _, flag := range []string{"log-level", "cache-time", "identify-by-proc"} {
-		again = append(again, fmt.Sprintf("--%s=%s", flag, cmd.Flag(flag).Value))
-	}
-	options, _ := cmd.Flags().GetStringArray("options")
-	for _, o := range options {
-		again = append(again, "-o", o)
-	}
+	again := append([]string{"mount"}, sameFlags(cmd)...)
 	again = append(again, "--", source)
 	if point != source {
 		again = append(again, point)
@@ -106,6 +145,26 @@ func inBackground(cmd *cobra.Command, c serve.Config) error {
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "mounted over %s, log in %s\n", point, c.LogFile)
 	return nil
+}
+
+// sameFlags are the flags of a command but for those that say how it runs.
+func sameFlags(cmd *cobra.Command) (again []string) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		switch values, isList := f.Value.(pflag.SliceValue); {
+		case f.Name == "background" || f.Name == "log-file":
+		case f.Name == "config":
+			if abs, err := filepath.Abs(f.Value.String()); err == nil {
+				again = append(again, "--config="+abs)
+			}
+		case isList:
+			for _, value := range values.GetSlice() {
+				again = append(again, "--"+f.Name+"="+value)
+			}
+		default:
+			again = append(again, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	return again
 }
 
 func unmountCommand() *cobra.Command {

@@ -1,57 +1,202 @@
 package lockmgr
 
 import (
+	"fmt"
 	"path"
+	"slices"
+	"strings"
 	"time"
 )
 
-// Policy says which names the law is about. It is read-only once a Manager has it.
+// Policy says which names the law is about, and how strictly. It is read-only once a
+// Manager has it: Manager.SetPolicy puts another in its place.
 type Policy struct {
-	Locks    []string      // patterns (path.Match) of lock names
-	Evidence []string      // locks that stay when orphaned, until somebody takes or removes them
-	Data     []string      // names that match a lock pattern and are known to be data
-	Grace    time.Duration // how old an untracked entry must be before it can be judged dead
+	Locks []LockPattern // the first that matches a name says what holds for it
+	Data  []string      // patterns (path.Match) of names that match a lock pattern and are known to be data
 }
+
+// LockPattern says what holds for the locks of one kind of names.
+type LockPattern struct {
+	Name      string        // pattern (path.Match) of the entry's name
+	Evidence  bool          // an orphan stays until somebody takes or removes it (rule 4)
+	Grace     time.Duration // how old an untracked entry must be before it can be judged dead (rule 8)
+	HoldLimit HoldLimit     // how long a living owner keeps its lock
+	Guard     Guard         // what becomes of others' writes to the file that the lock is for
+	Raw       bool          // everybody sees a held lock as it is (rule 5 is off)
+}
+
+// HoldLimit is how long a living owner keeps its lock. Past it others may remove the lock.
+type HoldLimit struct {
+	Declared bool          // as long as the payload's maxHoldMs says; for good if it says nothing
+	For      time.Duration // if not Declared: this long; 0 is for good
+}
+
+// UnmarshalText reads "never", "declared" or a duration.
+func (l *HoldLimit) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "never":
+		*l = HoldLimit{}
+		return nil
+	case "declared":
+		*l = HoldLimit{Declared: true}
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d <= 0 {
+		return fmt.Errorf(`a hold limit is "never", "declared" or a duration like "30m", not %q`, text)
+	}
+	*l = HoldLimit{For: d}
+	return nil
+}
+
+// MarshalText writes what UnmarshalText reads.
+func (l HoldLimit) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+func (l HoldLimit) String() string {
+	switch {
+	case l.Declared:
+		return "declared"
+	case l.For == 0:
+		return "never"
+	}
+	return l.For.String()
+}
+
+// Guard is what becomes of a write to "a.jsonl" by another process than the one that
+// holds "a.jsonl.lock".
+type Guard uint8
+
+// The guards.
+const (
+	GuardOff  Guard = iota // nothing
+	GuardLog               // it is done and reported
+	GuardDeny              // it is refused with EBUSY, also through a handle that is older than the lock
+)
+
+func (g Guard) String() string { return [...]string{"off", "log", "deny"}[g] }
+
+// UnmarshalText reads "off", "log" or "deny".
+func (g *Guard) UnmarshalText(text []byte) error {
+	for one := GuardOff; one <= GuardDeny; one++ {
+		if one.String() == string(text) {
+			*g = one
+			return nil
+		}
+	}
+	return fmt.Errorf(`a guard is "off", "log" or "deny", not %q`, text)
+}
+
+// MarshalText writes what UnmarshalText reads.
+func (g Guard) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// DefaultGrace is how old an untracked entry must be before it can be judged dead, unless configured.
+const DefaultGrace = 5 * time.Second
 
 // DefaultPolicy is the policy without configuration. The data names are lock files
 // in the sense of package managers: they pin versions and are not locks at all.
 func DefaultPolicy() Policy {
 	return Policy{
-		Locks:    []string{"*.lock", "*.lock.reclaim"},
-		Evidence: []string{"*.jsonl.lock"},
+		Locks: []LockPattern{
+			{Name: "*.jsonl.lock", Evidence: true, Grace: DefaultGrace, Guard: GuardLog},
+			{Name: "*.lock", Grace: DefaultGrace, Guard: GuardLog},
+			{Name: "*.lock.reclaim", Grace: DefaultGrace, Guard: GuardLog},
+		},
 		Data: []string{
 			"Cargo.lock", "yarn.lock", "poetry.lock", "uv.lock", "Gemfile.lock", "composer.lock",
 			"flake.lock", "bun.lock", "deno.lock", "pdm.lock", "Pipfile.lock", "Podfile.lock",
 			"mix.lock", "pubspec.lock", "Chart.lock", "renv.lock", "buf.lock", "packages.lock",
 			"stack.yaml.lock",
 		},
-		Grace: 5 * time.Second,
 	}
 }
 
-// IsLock reports whether an entry of this name is a lock if it is made exclusively.
-func (p *Policy) IsLock(name string) bool {
-	return matches(p.Locks, name) && !matches(p.Data, name)
+// Check reports the first pattern that can match nothing.
+func (p *Policy) Check() error {
+	names := p.Data
+	for _, l := range p.Locks {
+		names = append(names[:len(names):len(names)], l.Name)
+	}
+	for _, name := range names {
+		if _, err := path.Match(name, ""); err != nil || name == "" || strings.Contains(name, "/") {
+			return fmt.Errorf("%q is no pattern of an entry's name", name)
+		}
+	}
+	return nil
 }
 
-// IsEvidence reports whether an orphan of this name lingers (rule 4).
-func (p *Policy) IsEvidence(name string) bool { return matches(p.Evidence, name) }
+// Of gives what holds for the locks of this name; nil if an entry of this name is none.
+func (p *Policy) Of(name string) *LockPattern {
+	for i := range p.Locks {
+		if matches(p.Locks[i].Name, name) {
+			if p.isData(name) {
+				return nil
+			}
+			return &p.Locks[i]
+		}
+	}
+	return nil
+}
 
-func matches(patterns []string, name string) bool {
-	for _, pattern := range patterns {
-		if matchOne(pattern, name) {
+// IsLock reports whether an entry of this name is a lock if it is made exclusively.
+func (p *Policy) IsLock(name string) bool { return p.Of(name) != nil }
+
+// IsEvidence reports whether an orphan of this name lingers (rule 4).
+func (p *Policy) IsEvidence(name string) bool {
+	l := p.Of(name)
+	return l != nil && l.Evidence
+}
+
+// WithoutEvidence is the policy under which no orphan lingers.
+func (p Policy) WithoutEvidence() Policy {
+	p.Locks = slices.Clone(p.Locks)
+	for i := range p.Locks {
+		p.Locks[i].Evidence = false
+	}
+	return p
+}
+
+// lockSuffix is what makes a lock's name out of the name of the file it is for.
+const lockSuffix = ".lock"
+
+// Guards gives the name of the file that the lock is for: writes to it are guarded.
+func (p *Policy) Guards(lock string) (file string, ok bool) {
+	file, ok = strings.CutSuffix(lock, lockSuffix)
+	l := p.Of(lock)
+	return file, ok && file != "" && l != nil && l.Guard != GuardOff
+}
+
+// GuardOf is how writes to a file of this name are guarded while its lock is held.
+func (p *Policy) GuardOf(file string) Guard {
+	if l := p.Of(file + lockSuffix); l != nil {
+		return l.Guard
+	}
+	return GuardOff
+}
+
+// Denies reports whether any pattern has the guard that refuses.
+func (p *Policy) Denies() bool {
+	for i := range p.Locks {
+		if p.Locks[i].Guard == GuardDeny {
 			return true
 		}
 	}
 	return false
 }
 
-// matchOne is path.Match with a short cut for the two forms nearly every pattern
+func (p *Policy) isData(name string) bool {
+	for _, pattern := range p.Data {
+		if matches(pattern, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches is path.Match with a short cut for the two forms nearly every pattern
 // has, a plain name and "*.suffix": this runs for every name that is looked up.
-func matchOne(pattern, name string) bool {
+func matches(pattern, name string) bool {
 	if len(pattern) > 0 && pattern[0] == '*' && plain(pattern[1:]) {
-		suffix := pattern[1:]
-		return len(name) >= len(suffix) && name[len(name)-len(suffix):] == suffix
+		return strings.HasSuffix(name, pattern[1:])
 	}
 	if plain(pattern) {
 		return pattern == name
@@ -60,12 +205,4 @@ func matchOne(pattern, name string) bool {
 	return err == nil && ok
 }
 
-func plain(pattern string) bool {
-	for i := 0; i < len(pattern); i++ {
-		switch pattern[i] {
-		case '*', '?', '[', '\\':
-			return false
-		}
-	}
-	return true
-}
+func plain(pattern string) bool { return !strings.ContainsAny(pattern, `*?[\`) }

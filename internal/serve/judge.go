@@ -52,7 +52,7 @@ func (j *judge) run() {
 		for i, u := range batch {
 			subjects[i] = j.subject(u)
 		}
-		grace := j.locks.Policy.Grace
+		grace := lockmgr.DefaultGrace
 		for i, finding := range j.processes.JudgeAll(subjects, grace) {
 			u, s := batch[i], subjects[i]
 			j.locks.Judged(u.key, u.inode, finding)

@@ -18,6 +18,7 @@ import (
 	"sessionlockfs/fsnode"
 	"sessionlockfs/fsnode/mount"
 	"sessionlockfs/internal/cli"
+	"sessionlockfs/internal/config"
 	"sessionlockfs/lockmgr"
 	"sessionlockfs/reclaim"
 )
@@ -28,6 +29,8 @@ type Config struct {
 	Options            mount.Options
 	LogFile            string
 	LogLevel           string
+	Settings           config.Flags  // what the command line says, for when the configuration is read again
+	Config             config.Config // what they come to
 	CacheTime          time.Duration
 	ProcOnly           bool // identify callers by /proc even where the kernel has better
 }
@@ -125,9 +128,9 @@ const (
 
 // law is what the law needs of the world.
 func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
-	policy := lockmgr.DefaultPolicy()
+	policy := s.config.Config.Policy
 	if !s.processes.CanReadIntent() {
-		policy.Evidence = nil
+		policy = policy.WithoutEvidence()
 		s.warn("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
 	}
 	if s.config.Options.ReadOnly() { // nothing is made or removed: nothing to arbitrate
