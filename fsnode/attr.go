@@ -81,7 +81,12 @@ func (fs *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) 
 		return fs.setControlAttr(in.NodeId, out)
 	}
 	c := fs.caller(&in.InHeader)
-	refused := fs.changing(n, c, func() fuse.Status { return status(fs.setAttr(n, in)) })
+	change := func() fuse.Status { return fs.changing(n, c, func() fuse.Status { return status(fs.setAttr(n, in)) }) }
+	if _, sized := in.GetSize(); sized {
+		unguarded := change
+		change = func() fuse.Status { return fs.guarded(n, lockmgr.WriteTruncate, c.who, unguarded) }
+	}
+	refused := change()
 	if !refused.Ok() {
 		return refused
 	}

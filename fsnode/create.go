@@ -58,36 +58,43 @@ func (fs *FS) createLock(turn *lockmgr.Turn, dir *inode, in *fuse.CreateIn, name
 	}
 	n := fs.lockEntry(path, st, &out.EntryOut)
 	token := turn.Granted(fs.Callers.Describe(c.who()), n.real, lockmgr.KindFile, true)
+	fs.guardLocked(dir, name)
 	out.Fh = fs.handles.add(&handle{fd: fd, node: n, grant: &grant{dir.key(name), token, c.who()}})
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK
 }
 
 func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	c := fs.caller(&in.InHeader)
+	if st := fs.guardName(dir, name, lockmgr.WriteCreate, c); !st.Ok() {
+		return st
+	}
 	fd, err := fs.openNew(dir, in, name)
 	if err != nil {
 		return status(err)
 	}
-	return fs.answerNew(fd, fs.Locks.Policy.IsLock(name), out)
+	defer fs.guarding(dir, name)
+	return fs.answerNew(fd, name, c, in.Flags, out)
 }
 
 // answerNew answers with a file that was just made and is granted to nobody. It takes fd
-// over. lock says whether it has a lock's name.
-func (fs *FS) answerNew(fd int, lock bool, out *fuse.CreateOut) fuse.Status {
+// over. The file has no name if that is "".
+func (fs *FS) answerNew(fd int, name string, c *caller, flags uint32, out *fuse.CreateOut) fuse.Status {
 	path, st, err := fs.pathOf(fd)
 	if err != nil {
 		unix.Close(fd)
 		return status(err)
 	}
 	out.OpenFlags = fuse.FOPEN_NOFLUSH
-	var n *inode
-	if lock {
-		n = fs.lockEntry(path, st, &out.EntryOut)
+	h := &handle{fd: fd}
+	if fs.Locks.Policy.IsLock(name) {
+		h.node = fs.lockEntry(path, st, &out.EntryOut)
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 	} else {
-		n = fs.entry(path, st, &out.EntryOut)
+		h.node = fs.found(fs.entry(path, st, &out.EntryOut), name)
+		out.OpenFlags |= fs.writing(h, flags, c)
 	}
-	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
+	out.Fh = fs.handles.add(h)
 	return fuse.OK
 }
 
@@ -141,6 +148,8 @@ func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(
 		if st := fs.makeWay(turn, fs.caller(h), true); !st.Ok() {
 			return st
 		}
+	} else if st := fs.guardName(dir, name, lockmgr.WriteReplace, fs.caller(h)); !st.Ok() {
+		return st
 	}
 	if err := fs.asCaller(h, func() error { return do(dir) }); err != nil {
 		return status(err)
@@ -152,7 +161,8 @@ func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(
 	if lock {
 		fs.lockEntry(fd, st, out)
 	} else {
-		fs.entry(fd, st, out)
+		fs.found(fs.entry(fd, st, out), name)
+		fs.guarding(dir, name)
 	}
 	return fuse.OK
 }
@@ -211,5 +221,5 @@ func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut)
 	if err != nil {
 		return status(err)
 	}
-	return fs.answerNew(fd, false, out)
+	return fs.answerNew(fd, "", fs.caller(&in.InHeader), in.Flags, out)
 }

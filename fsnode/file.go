@@ -15,22 +15,31 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 	if n == nil {
 		return fs.openControl(in, out)
 	}
+	c := fs.caller(&in.InHeader)
 	turn := fs.Locks.AtInode(n.real)
 	if turn == nil {
-		return fs.openFile(n, in, out, fuse.FOPEN_NOFLUSH)
+		return fs.openPlain(n, c, in, out)
 	}
 	defer turn.End()
-	c := fs.caller(&in.InHeader)
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
 		if o := turn.Change(c.who()); o.Refused() {
 			return refusal(o)
 		}
 	}
 	turn.Opened(c.who())
-	return fs.openFile(n, in, out, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
+	return fs.openFile(n, c, in, out, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
 }
 
-func (fs *FS) openFile(n *inode, in *fuse.OpenIn, out *fuse.OpenOut, flags uint32) fuse.Status {
+// openPlain opens what is no lock; for writing, if the guard lets the caller.
+func (fs *FS) openPlain(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	open := func() fuse.Status { return fs.openFile(n, c, in, out, fuse.FOPEN_NOFLUSH) }
+	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY && in.Flags&unix.O_TRUNC == 0 {
+		return open()
+	}
+	return fs.guarded(n, lockmgr.WriteOpen, c.who, open)
+}
+
+func (fs *FS) openFile(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, flags uint32) fuse.Status {
 	fd, err := fs.open(n, realFlags(in.Flags))
 	if err != nil {
 		return status(err)
@@ -41,8 +50,9 @@ func (fs *FS) openFile(n *inode, in *fuse.OpenIn, out *fuse.OpenOut, flags uint3
 			return status(err)
 		}
 	}
-	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
-	out.OpenFlags = flags
+	h := &handle{fd: fd, node: n}
+	out.OpenFlags = flags | fs.writing(h, in.Flags, c)
+	out.Fh = fs.handles.add(h)
 	return fuse.OK
 }
 
@@ -138,7 +148,9 @@ func (fs *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 		return fs.writeControl(in, data)
 	}
 	var written int
-	st := fs.writing(h, &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0, func() (err error) {
+	c := fs.caller(&in.InHeader)
+	who := fs.writerOf(h, c, in.WriteFlags&fuse.WRITE_CACHE != 0)
+	st := fs.altering(h, c, who, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0, func() (err error) {
 		written, err = pwrite(h.fd, data, in)
 		return err
 	})
@@ -154,18 +166,19 @@ func pwrite(fd int, data []byte, in *fuse.WriteIn) (int, error) {
 	return retryFd(func() (int, error) { return unix.Pwrite(fd, data, int64(in.Offset)) })
 }
 
-// writing changes the content of a file through a handle, which may be older than the lock
+// altering changes the content of a file through a handle, which may be older than the lock
 // that the file is now. What lets it run with other rights goes, if the caller has no right
 // to keep it.
-func (fs *FS) writing(h *handle, in *fuse.InHeader, kill bool, do func() error) fuse.Status {
-	return fs.changing(h.node, fs.caller(in), func() fuse.Status {
+func (fs *FS) altering(h *handle, c *caller, who func() lockmgr.Identity, kill bool, do func() error) fuse.Status {
+	alter := func() fuse.Status {
 		if kill {
 			if err := fs.killPrivileges(h.fd); err != nil {
 				return status(err)
 			}
 		}
 		return status(do())
-	})
+	}
+	return fs.guarded(h.node, lockmgr.WriteBytes, who, func() fuse.Status { return fs.changing(h.node, c, alter) })
 }
 
 // killPrivileges takes the set-uid bit, and the set-gid bit where it means one, from a file
@@ -234,7 +247,8 @@ func (fs *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 		return fuse.EBADF
 	}
 	// This request does not say whether the caller may keep set-id bits; only root may.
-	return fs.writing(h, &in.InHeader, in.Uid != 0, func() error {
+	c := fs.caller(&in.InHeader)
+	return fs.altering(h, c, c.who, in.Uid != 0, func() error {
 		return retry(func() error { return unix.Fallocate(h.fd, in.Mode, int64(in.Offset), int64(in.Length)) })
 	})
 }
@@ -261,7 +275,8 @@ func (fs *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32
 		return 0, fuse.Status(unix.EXDEV) // the caller copies what it is shown
 	}
 	var copied int
-	st := fs.writing(to, &in.InHeader, in.Uid != 0, func() (err error) {
+	c := fs.caller(&in.InHeader)
+	st := fs.altering(to, c, c.who, in.Uid != 0, func() (err error) {
 		copied, err = retryFd(func() (int, error) {
 			return unix.CopyFileRange(from.fd, &offIn, to.fd, &offOut, int(min(in.Len, 1<<30)), int(in.Flags))
 		})

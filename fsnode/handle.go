@@ -8,11 +8,12 @@ import (
 
 // handle is an open file or directory.
 type handle struct {
-	fd    int
-	node  *inode
-	grant *grant     // the creating handle of a lock
-	dir   *dirStream // of a directory
-	text  []byte     // of a control file: what it said when it was opened
+	fd     int
+	node   *inode
+	opener lockmgr.Identity // of a file opened for writing, where writes may be refused
+	grant  *grant           // the creating handle of a lock
+	dir    *dirStream       // of a directory
+	text   []byte           // of a control file: what it said when it was opened
 
 	mu   sync.Mutex // guards view
 	view []byte     // a held lock as rendered when this handle read its start

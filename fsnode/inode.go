@@ -3,6 +3,7 @@ package fsnode
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,8 @@ type inode struct {
 	fd   int    // O_PATH
 	link string // fd in decimal: the inode's name in /proc/self/fd
 	mode uint32 // file type bits
+
+	deniable atomic.Bool // it had a name whose writes may be refused (guard.go)
 
 	lookups uint64 // how many references the kernel has; guarded by inodeTable.mu
 }

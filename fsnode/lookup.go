@@ -25,7 +25,7 @@ func (fs *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 	if err != nil {
 		return status(err)
 	}
-	fs.entry(fd, st, out)
+	fs.found(fs.entry(fd, st, out), name)
 	return fuse.OK
 }
 

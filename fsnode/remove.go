@@ -29,6 +29,10 @@ func (fs *FS) removing(h *fuse.InHeader, name string, flags int) fuse.Status {
 		if fs.Locks.Policy.IsLock(name) && c.who() == fs.Locks.Self { // the reaper, come late
 			return fuse.ENOENT
 		}
+		if st := fs.guardName(dir, name, lockmgr.WriteRemove, c); !st.Ok() {
+			return st
+		}
+		defer fs.guarding(dir, name)
 		return status(remove())
 	}
 	defer turn.End()
@@ -72,11 +76,29 @@ func (r *renaming) run() fuse.Status {
 	if o := r.decide(); o.Refused() {
 		return refusal(o)
 	}
+	if st := r.guard(); !st.Ok() {
+		return st
+	}
 	err := unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags))
 	if err == nil {
 		r.record()
+		r.fs.guarding(r.from, r.old)
+		r.fs.guarding(r.to, r.new)
 	}
 	return status(err)
+}
+
+// guard asks about the names that are no locks: the one moves away, the other is replaced.
+func (r *renaming) guard() fuse.Status {
+	if r.source == nil {
+		if st := r.fs.guardName(r.from, r.old, lockmgr.WriteRemove, r.c); !st.Ok() {
+			return st
+		}
+	}
+	if r.target == nil {
+		return r.fs.guardName(r.to, r.new, lockmgr.WriteReplace, r.c)
+	}
+	return fuse.OK
 }
 
 func (r *renaming) takeTurns() {

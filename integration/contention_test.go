@@ -83,6 +83,24 @@ func TestScenario06_KilledBetweenCreateAndPayload(t *testing.T) {
 	})
 }
 
+// What the holder of an empty lock may set, its file times, must not make it look like a leftover.
+func TestScenario07_EmptyLockWithOldTimes(t *testing.T) {
+	scenario{7, "live holder, zero bytes, times of last year"}.each(t, func(r *run) {
+		m := newMount(r)
+		both := r.clients(m, inContainer, inContainer)
+		a, b := both[0], both[1]
+		made := a.must(r, "open", args{"path": m.path(sessionLock), "flags": "wx"})
+		a.must(r, "utimes", args{"path": m.path(sessionLock), "seconds": time.Now().AddDate(-1, 0, 0).Unix()})
+		before := m.stateBelow(r, sessionLock)
+		mustTimeOut(r, "B", b.do(r, "acquire", ask(m, shortWait, hasty)), shortWait)
+		m.mustBeUnchanged(r, sessionLock, before, "B's attempt")
+		m.mustBeHeldBy(r, sessionLock, a.pid)
+		a.must(r, "close", args{"handle": made.Handle})
+		a.must(r, "unlink", args{"path": m.path(sessionLock)})
+		mustWinAtOnce(r, "B", b.do(r, "acquire", ask(m, longWait)))
+	})
+}
+
 // The holder of scenarios 10 and 11 looks stale by every limit a client knows. What makes the time pass is the
 // contenders' own wait.
 var hasty = args{"staleMs": 500, "maxHoldMs": 600}

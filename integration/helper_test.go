@@ -25,6 +25,8 @@ var helpers = map[string]func(arguments []string) error{
 	"remove":    helpRemove,
 	"bystander": helpBystander,
 	"fight":     helpFight,
+	"write":     helpWrite,
+	"append":    helpAppend,
 }
 
 func runHelper(name string, arguments []string) int {

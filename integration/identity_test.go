@@ -46,6 +46,29 @@ func startSleep(t testing.TB) int {
 	return cmd.Process.Pid
 }
 
+// As scenario 4 for whoever judges by PIDs alone: the holder is PID 1 of a container, as is a process on the host. It made
+// its lock before the mount and keeps it open.
+func TestScenario05_LegacyLockOfALivingHolder(t *testing.T) {
+	scenario{5, "legacy payload, the holder lives in a container"}.each(t, func(r *run) {
+		var a *client
+		m := newMount(r, before(func(m *mount) {
+			a = r.clients(m, inContainer)[0]
+			a.writeLock(r, m.path(sessionLock), payload(a.nsPID, time.Now()))
+		}))
+		b := r.clients(m, onHost)[0]
+		before := m.stateBelow(r, sessionLock)
+		mustTimeOut(r, "B", b.do(r, "acquire", ask(m, shortWait)), shortWait)
+		m.mustBeUnchanged(r, sessionLock, before, "B's attempt")
+		m.mustBeHeldBy(r, sessionLock, a.pid)
+
+		waiting := b.begin(r, "acquire", ask(m, longWait))
+		m.waitContender(r, sessionLock, b.pid)
+		killed := a.kill(r)
+		mustWinSoon(r, "B", waiting.wait(r), killed)
+		m.mustBeHeldBy(r, sessionLock, b.pid)
+	})
+}
+
 // One PID namespace; the driver that is PID 1 in it makes children, one of which gets the dead holder's PID.
 func TestScenario08_RecycledPIDInOneNamespace(t *testing.T) {
 	scenario{8, "PID recycled inside one PID namespace"}.each(t, func(r *run) {

@@ -54,6 +54,11 @@ func identifiedByProc() mountOption {
 // withContent fills the sessions directory before it is mounted over.
 func withContent(fill func(dir string)) mountOption { return func(m *mount) { m.prepare = fill } }
 
+// before has something done in the sessions directory before it is mounted over.
+func before(do func(m *mount)) mountOption {
+	return func(m *mount) { m.prepare = func(string) { do(m) } }
+}
+
 // newMount makes a sessions directory and mounts over it until the test ends.
 func newMount(t testing.TB, options ...mountOption) *mount {
 	t.Helper()

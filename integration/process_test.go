@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -91,6 +92,51 @@ func TestScenario13_OwnLegacyLockWithClosedHandle(t *testing.T) {
 		m.mustBeHeldBy(r, sessionLock, c.pid)
 		r.note("%.0f ms", rep.MS)
 	})
+}
+
+// windUp is how long after the declared hold limit a process counts as one that may still know what it holds.
+const windUp = 120 * time.Second
+
+// What is left of a process that lost its table is the lock on disk and the handle. Releases that know their own
+// leftovers try to remove it, which must be refused as long as the first caller in the process may be there.
+func TestScenario29_ProcessLostItsTable(t *testing.T) {
+	scenario{29, "the process lost its table, the handle leaked"}.eachVersion(t, func(r *run) {
+		m := newMount(r)
+		c := r.clients(m, onHost)[0]
+		const declared = time.Second
+		made := time.Now()
+		c.writeLock(r, m.path(sessionLock), leftover(r, c, declared))
+		before := m.stateBelow(r, sessionLock)
+		if rep := c.do(r, "acquire", ask(m, shortWait)); rep.OK {
+			r.Fatalf("got the lock after %.0f ms", rep.MS)
+		}
+		m.mustBeUnchanged(r, sessionLock, before, "the second caller")
+		waiting := c.begin(r, "acquire", ask(m, int((declared+windUp).Milliseconds())+longWait))
+		rep := waiting.wait(r)
+		switch took := time.Since(made); {
+		case r.version == "2026.3.1":
+			mustTimeOut(r, "a release that knows no leftovers", rep, int((declared+windUp).Milliseconds())+longWait)
+			r.note("waits")
+		case !rep.OK:
+			r.Errorf("did not get the lock: %v", rep)
+		case took < declared+windUp:
+			r.Errorf("got the lock after %v, want %v at least", took, declared+windUp)
+		default:
+			m.mustBeHeldBy(r, sessionLock, c.pid)
+			r.note("after %d s", int(took.Seconds()))
+		}
+	})
+}
+
+// leftover is the payload of 2026.7.1, which says when its process started and how long it means to hold.
+func leftover(t testing.TB, c *client, maxHold time.Duration) string {
+	t.Helper()
+	started, err := strconv.Atoi(statFields(c.pid)[19])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("{\n  \"pid\": %d,\n  \"createdAt\": %q,\n  \"starttime\": %d,\n  \"maxHoldMs\": %d\n}\n",
+		c.nsPID, time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), started, maxHold.Milliseconds())
 }
 
 func TestScenario14_ChildOfTheHolderAsks(t *testing.T) {

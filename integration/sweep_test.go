@@ -30,6 +30,44 @@ func TestScenario16_StartSweepInASecondContainer(t *testing.T) {
 	})
 }
 
+// An orphan is evidence: the sweep of a new container must find it, call it stale and remove it, or the turn that was
+// aborted is never resumed. 2026.7.1 is the release that resumes.
+func TestScenario28_SweepFindsTheOrphan(t *testing.T) {
+	for _, where := range []struct {
+		title string
+		dead  place
+	}{
+		{"start sweep finds an orphan, its PID lives there", inContainer},
+		{"start sweep finds an orphan, its PID is nobody there", onHost},
+	} {
+		t.Run(where.title, func(t *testing.T) {
+			scenario{28, where.title}.each(t, func(r *run) {
+				if r.version != "2026.7.1" {
+					r.note("resumes nothing")
+					return
+				}
+				m := newMount(r)
+				holder := r.clients(m, where.dead)[0]
+				holder.must(r, "acquire", ask(m, longWait))
+				holder.kill(r)
+				m.waitOrphan(r, sessionLock)
+				sweeper := r.clients(m, inContainer)[0]
+				if here := sweeper.nsPID == holder.nsPID; here != (where.dead == inContainer) {
+					r.Fatalf("the holder was PID %d, the sweeper is PID %d", holder.nsPID, sweeper.nsPID)
+				}
+				swept := sweeper.must(r, "sweep", args{"dir": m.dir})
+				if !slices.Equal(swept.Cleaned, []string{sessionLock}) {
+					r.Errorf("found %v, cleaned %v, want %s", swept.Locks, swept.Cleaned, sessionLock)
+				}
+				if m.exists(sessionLock) {
+					r.Errorf("%s is there after the sweep", sessionLock)
+				}
+				mustWinAtOnce(r, "the new container", sweeper.do(r, "acquire", ask(m, longWait)))
+			})
+		})
+	}
+}
+
 // The contender's own flow is: look, judge, remove. The name is granted to somebody else before the last step.
 func TestScenario32_GrantedBetweenLookAndRemoval(t *testing.T) {
 	scenario{32, "granted between a contender's look and removal"}.eachVersion(t, func(r *run) {

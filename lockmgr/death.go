@@ -24,6 +24,7 @@ func (m *Manager) watch(e *entry) {
 // OwnerDied is the kernel's news that a process is dead, zombies included. Every lock
 // it holds becomes an orphan, at once or when the last handle goes.
 func (m *Manager) OwnerDied(id Identity) {
+	m.guards.died(id)
 	m.mu.Lock()
 	var held []*entry
 	for e := range m.owners[id] {

@@ -20,11 +20,12 @@ const (
 	Forced                  // a person released it
 	Adopted                 // an untracked lock was found to be held
 	Unwatched               // its owner's death can't be learnt from the kernel
+	Guarded                 // another process wrote, or would have written, to the file that the lock is for
 )
 
 func (w What) String() string {
 	return [...]string{"granted", "released", "refused", "orphaned", "abandoned", "reclaimed",
-		"cleared", "forced", "adopted", "unwatched"}[w]
+		"cleared", "forced", "adopted", "unwatched", "guarded"}[w]
 }
 
 // Event is one thing that happened to one lock. It explains itself: Owner is who held
@@ -40,6 +41,9 @@ type Event struct {
 	Reason  string
 	Payload []byte // of a reclaimed lock: its first 4 KiB
 	Refused int    // refusals of this grant so far
+
+	Write  WriteKind // of Guarded: what was written
+	Denied bool      // of Guarded: it was refused
 }
 
 // maxEventPayload is how much of a reclaimed lock's payload is kept, in bytes.

@@ -80,6 +80,7 @@ type Manager struct {
 	dirs   map[InodeID]int              // how many tracked names each directory has
 	token  Token                        // the last one given
 	kept   list.List                    // entries kept only for their late marks, oldest first
+	guards *guards
 }
 
 // New makes a Manager that knows of no locks.
@@ -94,6 +95,7 @@ func New(c Config) *Manager {
 		owners: map[Identity]map[*entry]bool{},
 		dirs:   map[InodeID]int{},
 		token:  max(c.FirstToken, 1) - 1,
+		guards: newGuards(),
 	}
 }
 
@@ -284,6 +286,7 @@ func (m *Manager) own(e *entry) {
 }
 
 func (m *Manager) disown(e *entry) {
+	m.unguard(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	id := e.owner.Identity

@@ -127,7 +127,7 @@ func (p *Policy) Check() error {
 // Of gives what holds for the locks of this name; nil if an entry of this name is none.
 func (p *Policy) Of(name string) *LockPattern {
 	for i := range p.Locks {
-		if matches(p.Locks[i].Name, name) {
+		if matchOne(p.Locks[i].Name, name) {
 			if p.isData(name) {
 				return nil
 			}
@@ -158,11 +158,14 @@ func (p Policy) WithoutEvidence() Policy {
 // lockSuffix is what makes a lock's name out of the name of the file it is for.
 const lockSuffix = ".lock"
 
-// Guards gives the name of the file that the lock is for: writes to it are guarded.
-func (p *Policy) Guards(lock string) (file string, ok bool) {
-	file, ok = strings.CutSuffix(lock, lockSuffix)
-	l := p.Of(lock)
-	return file, ok && file != "" && l != nil && l.Guard != GuardOff
+// Guards gives the name of the file that a lock is for, and how writes to it are guarded:
+// GuardOff if the lock is for no file.
+func (p *Policy) Guards(lock string) (file string, level Guard) {
+	file, ok := strings.CutSuffix(lock, lockSuffix)
+	if l := p.Of(lock); ok && file != "" && l != nil {
+		return file, l.Guard
+	}
+	return file, GuardOff
 }
 
 // GuardOf is how writes to a file of this name are guarded while its lock is held.
@@ -185,16 +188,16 @@ func (p *Policy) Denies() bool {
 
 func (p *Policy) isData(name string) bool {
 	for _, pattern := range p.Data {
-		if matches(pattern, name) {
+		if matchOne(pattern, name) {
 			return true
 		}
 	}
 	return false
 }
 
-// matches is path.Match with a short cut for the two forms nearly every pattern
+// matchOne is path.Match with a short cut for the two forms nearly every pattern
 // has, a plain name and "*.suffix": this runs for every name that is looked up.
-func matches(pattern, name string) bool {
+func matchOne(pattern, name string) bool {
 	if len(pattern) > 0 && pattern[0] == '*' && plain(pattern[1:]) {
 		return strings.HasSuffix(name, pattern[1:])
 	}

@@ -110,6 +110,9 @@ func (m *Manager) ForceRelease(k Key, force bool) error {
 	case e.state != Orphan && !force:
 		return &HeldError{State: e.state, Owner: e.owner, Since: e.since}
 	}
+	if e.state == Held {
+		m.fence(e)
+	}
 	if e.owner.Known() {
 		e.giveUp(e.owner.Identity, m.Now()) // its own removal, still to come, must not meet a new owner's lock
 	}

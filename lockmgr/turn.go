@@ -139,6 +139,7 @@ func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) Tok
 	e.handleOpen = withHandle
 	m.track(e, inode)
 	e.unlook(p.Identity)
+	m.guard(e)
 	if !p.Known() {
 		e.state = UnknownOwner
 		m.tell(e, Event{What: GrantedTo})

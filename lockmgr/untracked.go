@@ -74,6 +74,7 @@ func (m *Manager) adopt(e *entry, f Finding) {
 	e.state, e.owner, e.adopted = Held, f.Owner, true
 	e.token, e.since = m.nextToken(), m.Now()
 	m.own(e)
+	m.guard(e)
 	m.watch(e)
 	m.tell(e, Event{What: Adopted, Reason: f.Reason})
 }

@@ -20,7 +20,7 @@ func (j *journal) record(ev lockmgr.Event) {
 	switch ev.What {
 	case lockmgr.GrantedTo, lockmgr.Released:
 		line = j.log.Debug()
-	case lockmgr.Unwatched, lockmgr.Forced:
+	case lockmgr.Unwatched, lockmgr.Forced, lockmgr.Guarded:
 		line = j.log.Warn()
 	case lockmgr.Refused:
 		if ev.Refused > quietAfter && ev.Refused%quietAfter != 0 {
@@ -42,6 +42,9 @@ func (j *journal) record(ev lockmgr.Event) {
 	}
 	if ev.What == lockmgr.Refused {
 		line.Str("act", ev.Act.String()).Int("refused", ev.Refused)
+	}
+	if ev.What == lockmgr.Guarded {
+		line.Str("write", ev.Write.String()).Bool("denied", ev.Denied)
 	}
 	if ev.By.Known() && ev.By != ev.Owner.Identity {
 		line.Int32("by", ev.By.PID)
