@@ -200,7 +200,7 @@ func (fs *FS) resolve(name string) (lockmgr.Key, error) {
 	if err != nil {
 		return lockmgr.Key{}, err
 	}
-	if !fs.Locks.Policy.IsLock(base) || !fs.meet(n, base) {
+	if !fs.Locks.Policy().IsLock(base) || !fs.meet(n, base) {
 		fs.inodes.unpin(n.real)
 		return lockmgr.Key{}, unix.ENOENT
 	}

@@ -17,7 +17,7 @@ func (fs *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fus
 	if dir == nil {
 		return fuse.EACCES
 	}
-	if !fs.Locks.Policy.IsLock(name) {
+	if !fs.Locks.Policy().IsLock(name) {
 		return fs.createPlain(dir, in, name, out)
 	}
 	turn := fs.Locks.At(dir.key(name))
@@ -87,7 +87,7 @@ func (fs *FS) answerNew(fd int, name string, c *caller, flags uint32, out *fuse.
 	}
 	out.OpenFlags = fuse.FOPEN_NOFLUSH
 	h := &handle{fd: fd}
-	if fs.Locks.Policy.IsLock(name) {
+	if fs.Locks.Policy().IsLock(name) {
 		h.node = fs.lockEntry(path, st, &out.EntryOut)
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 	} else {
@@ -141,7 +141,7 @@ func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(
 	if dir == nil {
 		return fuse.EACCES
 	}
-	lock := fs.Locks.Policy.IsLock(name)
+	lock := fs.Locks.Policy().IsLock(name)
 	if lock {
 		turn := fs.Locks.At(dir.key(name))
 		defer turn.End()

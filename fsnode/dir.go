@@ -42,7 +42,7 @@ func (fs *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList
 	if fs.Locks.TracksIn(h.node.real) {
 		c := fs.caller(&in.InHeader)
 		listed = func(name string) bool {
-			return !fs.Locks.Policy.IsLock(name) || fs.Locks.Listed(h.node.key(name), c.who)
+			return !fs.Locks.Policy().IsLock(name) || fs.Locks.Listed(h.node.key(name), c.who)
 		}
 	}
 	return status(h.dir.list(in.Offset, listed, out))

@@ -46,17 +46,17 @@ func (fs *FS) guarding(dir *inode, name string) {
 
 // guardLocked begins to guard the file whose lock was granted, before that is answered.
 func (fs *FS) guardLocked(dir *inode, lock string) {
-	if file, level := fs.Locks.Policy.Guards(lock); level != lockmgr.GuardOff {
+	if file, level := fs.Locks.Policy().Guards(lock); level != lockmgr.GuardOff {
 		fs.guarding(dir, file)
 	}
 }
 
 // denies reports whether any writes are refused.
-func (fs *FS) denies() bool { return fs.Locks.Policy.Denies() }
+func (fs *FS) denies() bool { return fs.Locks.Policy().Denies() }
 
 // found remembers of an inode that it was found under a name whose writes may be refused.
 func (fs *FS) found(n *inode, name string) *inode {
-	if fs.denies() && fs.Locks.Policy.GuardOf(name) == lockmgr.GuardDeny {
+	if fs.denies() && fs.Locks.Policy().GuardOf(name) == lockmgr.GuardDeny {
 		n.deniable.Store(true)
 	}
 	return n

@@ -18,7 +18,7 @@ func (fs *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 	if dir == nil {
 		return fuse.ENOENT
 	}
-	if fs.Locks.Policy.IsLock(name) {
+	if fs.Locks.Policy().IsLock(name) {
 		return fs.lookupLock(dir, name, fs.caller(h), out)
 	}
 	fd, st, err := statChild(dir, name)

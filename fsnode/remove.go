@@ -26,7 +26,7 @@ func (fs *FS) removing(h *fuse.InHeader, name string, flags int) fuse.Status {
 	c := fs.caller(h)
 	turn := fs.Locks.Known(dir.key(name))
 	if turn == nil {
-		if fs.Locks.Policy.IsLock(name) && c.who() == fs.Locks.Self { // the reaper, come late
+		if fs.Locks.Policy().IsLock(name) && c.who() == fs.Locks.Self { // the reaper, come late
 			return fuse.ENOENT
 		}
 		if st := fs.guardName(dir, name, lockmgr.WriteRemove, c); !st.Ok() {
@@ -103,7 +103,7 @@ func (r *renaming) guard() fuse.Status {
 
 func (r *renaming) takeTurns() {
 	locks := r.fs.Locks
-	from, to := locks.Policy.IsLock(r.old), locks.Policy.IsLock(r.new)
+	from, to := locks.Policy().IsLock(r.old), locks.Policy().IsLock(r.new)
 	switch {
 	case from && to:
 		r.source, r.target = locks.Turns(r.from.key(r.old), r.to.key(r.new))

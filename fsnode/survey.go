@@ -39,7 +39,7 @@ func (fs *FS) surveyDir(fd int) error {
 	for _, e := range entries {
 		if e.IsDir() {
 			err = errors.Join(err, fs.surveyChild(n, e.Name()))
-		} else if fs.Locks.Policy.IsLock(e.Name()) {
+		} else if fs.Locks.Policy().IsLock(e.Name()) {
 			fs.meet(n, e.Name())
 		}
 	}

@@ -80,7 +80,7 @@ func (m *Manager) orphan(e *entry, reason string) {
 		m.disown(e)
 		e.state = Abandoned
 		m.tell(e, Event{What: AbandonedBy, Reason: reason + "; it could be data, so it stays"})
-	case m.Policy.IsEvidence(e.key.Name):
+	case m.Policy().IsEvidence(e.key.Name):
 		m.disown(e)
 		e.state = Orphan
 		m.tell(e, Event{What: Orphaned, Reason: reason + "; it stays until somebody takes or removes it"})

@@ -80,7 +80,7 @@ func newGuards() *guards {
 
 // guard begins to guard the file that a lock is for. Its turn is taken.
 func (m *Manager) guard(e *entry) {
-	file, level := m.Policy.Guards(e.key.Name)
+	file, level := m.Policy().Guards(e.key.Name)
 	if level == GuardOff {
 		return
 	}
@@ -97,7 +97,7 @@ func (m *Manager) unguard(e *entry) {
 	g := m.guards
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	file, _ := m.Policy.Guards(e.key.Name)
+	file, _ := m.Policy().Guards(e.key.Name)
 	f := g.byName[Key{Dir: e.key.Dir, Name: file}]
 	if f == nil || !f.held {
 		return
@@ -109,7 +109,7 @@ func (m *Manager) unguard(e *entry) {
 // fence keeps the owner of a lock away from its file, as the lock is taken from it while
 // it lives. The turn is taken.
 func (m *Manager) fence(e *entry) {
-	file, level := m.Policy.Guards(e.key.Name)
+	file, level := m.Policy().Guards(e.key.Name)
 	if level == GuardOff || !e.owner.Known() {
 		return
 	}

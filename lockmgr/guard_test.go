@@ -16,7 +16,7 @@ type guardWorld struct {
 func newGuardWorld(t *testing.T) *guardWorld {
 	w := &guardWorld{T: t}
 	w.m = &Manager{guards: newGuards()}
-	w.m.Policy = DefaultPolicy()
+	w.m.SetPolicy(DefaultPolicy())
 	w.lock = &entry{key: guardedLock, token: 7}
 	w.m.Now = func() time.Time { return time.Unix(1, 0) }
 	w.m.Events = func(ev Event) { w.told = append(w.told, ev) }
@@ -32,9 +32,11 @@ var (
 )
 
 func (w *guardWorld) grant(level Guard, id Identity) {
-	for i := range w.m.Policy.Locks {
-		w.m.Policy.Locks[i].Guard = level
+	policy := DefaultPolicy()
+	for i := range policy.Locks {
+		policy.Locks[i].Guard = level
 	}
+	w.m.SetPolicy(policy)
 	w.lock.owner = Process{Identity: id}
 	w.m.guard(w.lock)
 }

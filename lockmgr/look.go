@@ -51,7 +51,20 @@ func (t *Turn) sightOfHeld(c Identity) Sight {
 		return AsItIs
 	}
 	t.contend(c)
+	return t.rendered()
+}
+
+// rendered is how others see a held lock.
+func (t *Turn) rendered() Sight {
+	if t.m.isRaw(t.e) {
+		return AsItIs
+	}
 	return Fresh
+}
+
+func (m *Manager) isRaw(e *entry) bool {
+	l := m.Policy().Of(e.key.Name)
+	return l != nil && l.Raw
 }
 
 // ownedBy reports whether the caller is the owner, or cannot be told from it: an
@@ -72,7 +85,7 @@ func (t *Turn) Stat(c Identity) Sight {
 		if t.ownedBy(c) {
 			return AsItIs
 		}
-		return Fresh
+		return t.rendered()
 	}
 	if e.tracked() && c.Known() {
 		e.mark(c, t.m.Now())
@@ -84,7 +97,7 @@ func (t *Turn) Stat(c Identity) Sight {
 // has judged that, and no orphan that was there before.
 func (t *Turn) Opened(c Identity) Sight {
 	s := t.Stat(c)
-	if s == Fresh {
+	if t.e.held() && !t.ownedBy(c) {
 		t.e.unlook(c)
 	}
 	return s
@@ -99,7 +112,7 @@ func (m *Manager) Listed(k Key, who func() Identity) bool {
 	}
 	defer m.leave(e)
 	if e.held() {
-		return e.ownedBy(who())
+		return m.isRaw(e) || e.ownedBy(who())
 	}
 	return !e.leaving
 }

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -72,6 +73,7 @@ type Config struct {
 // after an act and never in the middle of one.
 type Manager struct {
 	Config
+	policy atomic.Pointer[Policy]
 
 	mu     sync.Mutex
 	names  map[Key]*entry
@@ -88,7 +90,7 @@ func New(c Config) *Manager {
 	if c.Events == nil {
 		c.Events = func(Event) {}
 	}
-	return &Manager{
+	m := &Manager{
 		Config: c,
 		names:  map[Key]*entry{},
 		inodes: map[InodeID]*entry{},
@@ -97,7 +99,16 @@ func New(c Config) *Manager {
 		token:  max(c.FirstToken, 1) - 1,
 		guards: newGuards(),
 	}
+	m.SetPolicy(c.Policy)
+	return m
 }
+
+// Policy is the policy in force. It is asked for anew for each decision.
+func (m *Manager) Policy() *Policy { return m.policy.Load() }
+
+// SetPolicy puts another policy in force, for decisions to come: what is held stays held,
+// also under a name that is no lock's any more.
+func (m *Manager) SetPolicy(p Policy) { m.policy.Store(&p) }
 
 // entry is what is known of one name. Everything below turn is guarded by it.
 type entry struct {

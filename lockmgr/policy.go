@@ -186,6 +186,18 @@ func (p *Policy) Denies() bool {
 	return false
 }
 
+// DeniesNoMoreThan reports whether every pattern whose writes p refuses had its writes
+// refused by the other policy.
+func (p *Policy) DeniesNoMoreThan(other *Policy) bool {
+	for _, l := range p.Locks {
+		denied := func(o LockPattern) bool { return o.Name == l.Name && o.Guard == GuardDeny }
+		if l.Guard == GuardDeny && !slices.ContainsFunc(other.Locks, denied) {
+			return false
+		}
+	}
+	return true
+}
+
 func (p *Policy) isData(name string) bool {
 	for _, pattern := range p.Data {
 		if matchOne(pattern, name) {

@@ -88,7 +88,7 @@ func (m *Manager) orphanUntracked(e *entry, f Finding) {
 	if !KeepsOpen(content, e.key.Name) { // it changed while it was judged
 		return
 	}
-	if m.Policy.IsEvidence(e.key.Name) {
+	if m.Policy().IsEvidence(e.key.Name) {
 		e.state = Orphan
 		m.tell(e, Event{What: Orphaned, Reason: f.Reason})
 		return

@@ -357,7 +357,7 @@ func (w *world) moves(p Process, from, to Key) string {
 	src, dst := w.m.Turns(from, to)
 	defer src.End()
 	defer dst.End()
-	policy := w.m.Policy
+	policy := w.m.Policy()
 	away, over := Pass, Pass
 	if policy.IsLock(from.Name) {
 		if away = src.Remove(c); away.Refused() {

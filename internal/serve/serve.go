@@ -128,22 +128,29 @@ const (
 
 // law is what the law needs of the world.
 func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
-	policy := s.config.Config.Policy
 	if !s.processes.CanReadIntent() {
-		policy = policy.WithoutEvidence()
 		s.warn("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
 	}
-	if s.config.Options.ReadOnly() { // nothing is made or removed: nothing to arbitrate
-		policy.Locks = nil
-	}
 	return lockmgr.Config{
-		Policy: policy, Tree: fs, Reaper: fs, Judge: j,
+		Policy: s.policy(s.config.Config), Tree: fs, Reaper: fs, Judge: j,
 		Deaths:     &deaths{s.processes, s.watcher, fs},
 		Self:       s.processes.Identify(uint32(os.Getpid())),
 		Now:        time.Now,
 		FirstToken: lockmgr.Token(time.Now().UnixMicro()), // above those of every earlier mount
 		Events:     (&journal{s.log, fs}).record,
 	}
+}
+
+// policy is what a configuration comes to here.
+func (s *server) policy(c config.Config) lockmgr.Policy {
+	policy := c.Policy
+	if !s.processes.CanReadIntent() {
+		policy = policy.WithoutEvidence()
+	}
+	if s.config.Options.ReadOnly() { // nothing is made or removed: nothing to arbitrate
+		policy.Locks = nil
+	}
+	return policy
 }
 
 // mountpoint is where to mount: the absolute path without links.
@@ -237,7 +244,11 @@ func (s *server) untilUnmounted() error {
 			s.log.Info().Str("dir", s.mount.Point).Msg("unmounted")
 			return nil
 		case sig := <-s.signals:
-			s.unmount(sig)
+			if sig == syscall.SIGHUP {
+				s.reload()
+			} else {
+				s.unmount(sig)
+			}
 		}
 	}
 }
