@@ -45,6 +45,7 @@ func (fs *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) 
 		return status(err)
 	}
 	fillAttr(&out.Attr, &st)
+	out.Attr.Ino = n.ino
 	out.SetTimeout(valid)
 	if sight == lockmgr.Fresh {
 		freshen(&out.Attr, time.Now())
@@ -69,6 +70,7 @@ func (fs *FS) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fus
 		stamp := unix.StatxTimestamp{Sec: now.Sec, Nsec: uint32(now.Nsec)}
 		st.Atime, st.Mtime, st.Ctime, st.Btime = stamp, stamp, stamp, stamp
 	}
+	st.Ino = n.ino
 	out.FromStatx(&st)
 	out.SetTimeout(valid)
 	return fuse.OK

@@ -5,6 +5,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
 )
 
 // dirStream lists a directory. Its offsets are those of the real file system, so a
@@ -12,6 +14,8 @@ import (
 type dirStream struct {
 	mu      sync.Mutex // guards the rest; lockmgr is asked with it taken
 	fd      int
+	dev     uint64 // device of the directory
+	numbers *numbering
 	buf     []byte
 	entries []fuse.DirEntry // read and not handed out yet
 	next    uint64          // offset at which entries start
@@ -27,7 +31,7 @@ func (fs *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fus
 	if err != nil {
 		return status(err)
 	}
-	out.Fh = fs.handles.add(&handle{fd: fd, node: n, dir: &dirStream{fd: fd}})
+	out.Fh = fs.handles.add(&handle{fd: fd, node: n, dir: &dirStream{fd: fd, dev: n.real.Dev, numbers: fs.inodes.numbers}})
 	return fuse.OK
 }
 
@@ -86,9 +90,23 @@ func (s *dirStream) fill() (more bool, err error) {
 	for rest := s.buf[:n]; len(rest) > 0; {
 		var e fuse.DirEntry
 		rest = rest[e.Parse(rest):]
+		e.Ino = s.number(&e)
 		s.entries = append(s.entries, e)
 	}
 	return true, nil
+}
+
+// number is what a stat of the entry says: of a mount point, it is the number of what is mounted there. Only
+// directories are looked at for that.
+func (s *dirStream) number(e *fuse.DirEntry) uint64 {
+	real := lockmgr.InodeID{Dev: s.dev, Ino: e.Ino}
+	if e.Mode == unix.S_IFDIR && e.Name != "." && e.Name != ".." {
+		var st unix.Stat_t
+		if unix.Fstatat(s.fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) == nil {
+			real = realID(&st)
+		}
+	}
+	return s.numbers.of(real)
 }
 
 // ReleaseDir is the last close of a directory.

@@ -66,10 +66,15 @@ func New(c Config) (*FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open /proc/self/fd: %w", err)
 	}
+	var root unix.Stat_t
+	if err := unix.Fstat(int(c.Root.Fd()), &root); err != nil {
+		unix.Close(proc)
+		return nil, fmt.Errorf("look at the real directory: %w", err)
+	}
 	fs := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		Config:        c,
-		inodes:        newInodeTable(firstNode),
+		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), firstNode),
 		handles:       newHandleTable(),
 		proc:          proc,
 		self:          os.Getpid(),

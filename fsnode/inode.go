@@ -18,6 +18,7 @@ type inode struct {
 	fd   int    // O_PATH
 	link string // fd in decimal: the inode's name in /proc/self/fd
 	mode uint32 // file type bits
+	ino  uint64 // the number it is seen under
 
 	deniable atomic.Bool // it had a name whose writes may be refused (guard.go)
 
@@ -32,19 +33,21 @@ func (n *inode) key(name string) lockmgr.Key { return lockmgr.Key{Dir: n.real, N
 // inodeTable knows every inode in use. mu guards the maps and the counts, is held for
 // map operations only, and nothing is locked inside it.
 type inodeTable struct {
-	mu     sync.RWMutex
-	byNode map[uint64]*inode
-	byReal map[lockmgr.InodeID]*inode
-	pins   map[lockmgr.InodeID]int // how many references we have
-	last   uint64                  // the last node id given
+	mu      sync.RWMutex
+	numbers *numbering
+	byNode  map[uint64]*inode
+	byReal  map[lockmgr.InodeID]*inode
+	pins    map[lockmgr.InodeID]int // how many references we have
+	last    uint64                  // the last node id given
 }
 
-func newInodeTable(firstNode uint64) *inodeTable {
+func newInodeTable(numbers *numbering, firstNode uint64) *inodeTable {
 	return &inodeTable{
-		byNode: map[uint64]*inode{},
-		byReal: map[lockmgr.InodeID]*inode{},
-		pins:   map[lockmgr.InodeID]int{},
-		last:   firstNode - 1,
+		numbers: numbers,
+		byNode:  map[uint64]*inode{},
+		byReal:  map[lockmgr.InodeID]*inode{},
+		pins:    map[lockmgr.InodeID]int{},
+		last:    firstNode - 1,
 	}
 }
 
@@ -69,11 +72,12 @@ func (t *inodeTable) keep(fd int, st *unix.Stat_t) *inode {
 // intern finds or makes the inode and counts the reference.
 func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode {
 	real := realID(st)
+	ino := t.numbers.of(real)
 	t.mu.Lock()
 	n, known := t.byReal[real]
 	if !known {
 		t.last++
-		n = &inode{id: t.last, real: real, fd: fd, link: strconv.Itoa(fd), mode: st.Mode & unix.S_IFMT}
+		n = &inode{id: t.last, real: real, fd: fd, link: strconv.Itoa(fd), mode: st.Mode & unix.S_IFMT, ino: ino}
 		t.byNode[n.id], t.byReal[real] = n, n
 	}
 	count(n)

@@ -101,6 +101,7 @@ func answer(n *inode, st *unix.Stat_t, valid time.Duration, out *fuse.EntryOut) 
 	out.SetEntryTimeout(valid)
 	out.SetAttrTimeout(valid)
 	fillAttr(&out.Attr, st)
+	out.Attr.Ino = n.ino
 }
 
 // answerLock answers with a lock: the kernel must come back every time.

@@ -159,7 +159,7 @@ func (r *reaper) unlinkThroughMount(k lockmgr.Key, dev uint64) error {
 	if err := unix.Fstat(dir, &st); err != nil {
 		return err
 	}
-	if uint64(st.Dev) != dev || st.Ino != k.Dir.Ino {
+	if uint64(st.Dev) != dev || st.Ino != r.fs.inodes.numbers.of(k.Dir) {
 		return fmt.Errorf("%s is not our mount: %w", r.fs.Mountpoint, unix.ESTALE)
 	}
 	return unlinkAny(dir, k.Name)
