@@ -46,6 +46,7 @@ func (fs *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) 
 	}
 	fillAttr(&out.Attr, &st)
 	out.Attr.Ino = n.ino
+	n.told.set(versionOf(&st))
 	out.SetTimeout(valid)
 	if sight == lockmgr.Fresh {
 		freshen(&out.Attr, time.Now())
@@ -71,6 +72,7 @@ func (fs *FS) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fus
 		st.Atime, st.Mtime, st.Ctime, st.Btime = stamp, stamp, stamp, stamp
 	}
 	st.Ino = n.ino
+	n.told.set(versionOfStatx(&st))
 	out.FromStatx(&st)
 	out.SetTimeout(valid)
 	return fuse.OK

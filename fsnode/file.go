@@ -51,6 +51,13 @@ func (fs *FS) openFile(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, 
 		}
 	}
 	h := &handle{fd: fd, node: n}
+	if in.Flags&unix.O_DIRECT != 0 {
+		if _, err := fs.direct(h); err != nil {
+			unix.Close(fd)
+			return status(err)
+		}
+	}
+	fs.renew(n, fd)
 	out.OpenFlags = flags | fs.writing(h, in.Flags, c)
 	out.Fh = fs.handles.add(h)
 	return fuse.OK
@@ -58,7 +65,7 @@ func (fs *FS) openFile(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, 
 
 // realFlags are the flags with which the real file is opened. Not to append: the flag may
 // be changed later, and pages that are written back have a place of their own. Each write
-// says whether it appends. Nor for direct I/O: requests are not aligned.
+// says whether it appends. Direct I/O has a descriptor of its own.
 func realFlags(flags uint32) int {
 	return int(flags) &^ (unix.O_CREAT | unix.O_EXCL | unix.O_NOCTTY | unix.O_APPEND | unix.O_DIRECT)
 }
@@ -81,8 +88,19 @@ func (fs *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadRes
 			return fuse.ReadResultData(window(view, in.Offset, len(buf))), fuse.OK
 		}
 	}
+	if in.Flags&unix.O_DIRECT != 0 {
+		return fs.readDirect(h, in, buf)
+	}
+	if len(buf) > maxSpliced {
+		n, err := retryFd(func() (int, error) { return unix.Pread(h.fd, buf, int64(in.Offset)) })
+		return fuse.ReadResultData(buf[:max(n, 0)]), status(err)
+	}
 	return fuse.ReadResultFd(uintptr(h.fd), int64(in.Offset), len(buf)), fuse.OK
 }
+
+// maxSpliced is what go-fuse can send through a pipe, which by default holds 1 MiB (pipe(7), pipe-max-size) and needs
+// room for a header: more it copies, after a failure and a line in the log.
+const maxSpliced = 1<<20 - 2<<12
 
 // render gives a held lock as others see it, or nil if it is too big to be one. A
 // handle goes on with what it rendered when it read the start, so that a reader in
@@ -151,7 +169,10 @@ func (fs *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 	c := fs.caller(&in.InHeader)
 	who := fs.writerOf(h, c, in.WriteFlags&fuse.WRITE_CACHE != 0)
 	st := fs.altering(h, c, who, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0, func() (err error) {
-		written, err = pwrite(h.fd, data, in)
+		fd, data, err := fs.writeTarget(h, data, in)
+		if err == nil {
+			written, err = pwrite(fd, data, in)
+		}
 		return err
 	})
 	return uint32(max(written, 0)), st
@@ -223,6 +244,7 @@ func (fs *FS) closeHandle(h *handle) {
 		return
 	}
 	unix.Close(h.fd)
+	h.direct.close()
 	if h.grant != nil {
 		fs.Locks.HandleClosed(h.grant.key, h.grant.token)
 	}

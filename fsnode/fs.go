@@ -55,6 +55,7 @@ type FS struct {
 	inodes  *inodeTable
 	handles *handleTable
 	reaping *reaper
+	kernel  kernel
 	proc    int // O_PATH descriptor of /proc/self/fd
 	self    int
 	started time.Time

@@ -9,6 +9,7 @@ import (
 // handle is an open file or directory.
 type handle struct {
 	fd     int
+	direct directFile
 	node   *inode
 	opener lockmgr.Identity // of a file opened for writing, where writes may be refused
 	grant  *grant           // the creating handle of a lock

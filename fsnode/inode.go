@@ -21,6 +21,7 @@ type inode struct {
 	ino  uint64 // the number it is seen under
 
 	deniable atomic.Bool // it had a name whose writes may be refused (guard.go)
+	told told
 
 	lookups uint64 // how many references the kernel has; guarded by inodeTable.mu
 }

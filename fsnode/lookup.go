@@ -102,6 +102,7 @@ func answer(n *inode, st *unix.Stat_t, valid time.Duration, out *fuse.EntryOut) 
 	out.SetAttrTimeout(valid)
 	fillAttr(&out.Attr, st)
 	out.Attr.Ino = n.ino
+	n.told.set(versionOf(st))
 }
 
 // answerLock answers with a lock: the kernel must come back every time.

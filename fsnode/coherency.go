@@ -1,0 +1,64 @@
+package fsnode
+
+import (
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is what we say to the kernel unasked. None of it may be said with a turn or a lock of ours taken: it can have
+// the kernel ask us something first.
+type kernel interface {
+	// InodeNotify has it forget the attributes of an inode, and its pages from off on unless off is negative.
+	InodeNotify(node uint64, off, length int64) fuse.Status
+	// PruneNotify has it forget inodes that nobody uses. ENOSYS before Linux 6.18.
+	PruneNotify(nodes []uint64) fuse.Status
+}
+
+// Init is told by go-fuse what to talk to, before the first request.
+func (fs *FS) Init(server *fuse.Server) { fs.kernel = server }
+
+// version tells the states of an inode apart.
+type version struct {
+	size              int64
+	changed, modified unix.Timespec
+}
+
+func versionOf(st *unix.Stat_t) version { return version{st.Size, st.Ctim, st.Mtim} }
+
+func versionOfStatx(st *unix.Statx_t) version {
+	return version{int64(st.Size), timespecOf(st.Ctime), timespecOf(st.Mtime)}
+}
+
+func timespecOf(t unix.StatxTimestamp) unix.Timespec {
+	return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)}
+}
+
+// told is the version of an inode that the kernel was last told, and believes in for the cache time.
+type told struct {
+	mu sync.Mutex
+	version
+}
+
+func (t *told) set(v version) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.version = v
+}
+
+func (t *told) get() version {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.version
+}
+
+// renew has the kernel ask for the attributes of a file that is being opened, if they are others than it was told: it
+// drops the pages at an open (without FOPEN_KEEP_CACHE), but reads to the size it knows. Where it changed them itself,
+// by a write through the mount, it would have asked anyway.
+func (fs *FS) renew(n *inode, fd int) {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil && n.told.get() != versionOf(&st) {
+		fs.kernel.InodeNotify(n.id, -1, 0)
+	}
+}
