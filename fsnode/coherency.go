@@ -17,7 +17,10 @@ type kernel interface {
 }
 
 // Init is told by go-fuse what to talk to, before the first request.
-func (fs *FS) Init(server *fuse.Server) { fs.kernel = server }
+func (fs *FS) Init(server *fuse.Server) {
+	fs.kernel = server
+	go fs.relieve()
+}
 
 // version tells the states of an inode apart.
 type version struct {

@@ -101,6 +101,11 @@ func (fs *FS) answerNew(fd int, name string, c *caller, flags uint32, out *fuse.
 func (fs *FS) openNew(dir *inode, in *fuse.CreateIn, name string) (fd int, err error) {
 	flags := int(in.Flags)&^(unix.O_APPEND|unix.O_DIRECT) | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	mode := fs.masked(dir, in.Mode, in.Umask) & 07777
+	spare, err := fs.spare()
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(spare)
 	err = fs.asCaller(&in.InHeader, func() error {
 		fd, err = retryFd(func() (int, error) { return unix.Openat(dir.fd, name, flags, mode) })
 		return err
@@ -151,7 +156,13 @@ func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(
 	} else if st := fs.guardName(dir, name, lockmgr.WriteReplace, fs.caller(h)); !st.Ok() {
 		return st
 	}
-	if err := fs.asCaller(h, func() error { return do(dir) }); err != nil {
+	spare, err := fs.spare()
+	if err != nil {
+		return status(err)
+	}
+	err = fs.asCaller(h, func() error { return do(dir) })
+	unix.Close(spare)
+	if err != nil {
 		return status(err)
 	}
 	fd, st, err := statChild(dir, name)

@@ -32,7 +32,9 @@ func (fs *FS) openDirect(fd int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	direct, err := fs.reopen(fd, flags&^unix.O_NOFOLLOW|unix.O_DIRECT)
+	direct, err := fs.pressure.descriptor(func() (int, error) {
+		return fs.reopen(fd, flags&^unix.O_NOFOLLOW|unix.O_DIRECT)
+	})
 	if err == unix.EACCES || err == unix.EPERM || err == unix.ETXTBSY {
 		return -1, nil
 	}

@@ -245,6 +245,7 @@ func (fs *FS) closeHandle(h *handle) {
 	}
 	unix.Close(h.fd)
 	h.direct.close()
+	fs.pressure.gaveBack()
 	if h.grant != nil {
 		fs.Locks.HandleClosed(h.grant.key, h.grant.token)
 	}

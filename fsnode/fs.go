@@ -52,13 +52,14 @@ type FS struct {
 	Config
 	Locks *lockmgr.Manager
 
-	inodes  *inodeTable
-	handles *handleTable
-	reaping *reaper
-	kernel  kernel
-	proc    int // O_PATH descriptor of /proc/self/fd
-	self    int
-	started time.Time
+	inodes   *inodeTable
+	handles  *handleTable
+	reaping  *reaper
+	kernel   kernel
+	pressure *pressure
+	proc     int // O_PATH descriptor of /proc/self/fd
+	self     int
+	started  time.Time
 }
 
 // New makes the file system of a real directory.
@@ -72,11 +73,13 @@ func New(c Config) (*FS, error) {
 		unix.Close(proc)
 		return nil, fmt.Errorf("look at the real directory: %w", err)
 	}
+	pressure := newPressure()
 	fs := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		Config:        c,
-		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), firstNode),
+		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), pressure, firstNode),
 		handles:       newHandleTable(),
+		pressure:      pressure,
 		proc:          proc,
 		self:          os.Getpid(),
 		started:       time.Now(),
@@ -118,6 +121,7 @@ func (fs *FS) Close() {
 		fs.closeHandle(h)
 	}
 	fs.Locks.Settle()
+	close(fs.pressure.closed)
 	fs.reaping.close()
 	<-fs.reaping.ended
 	unix.Close(fs.proc)
@@ -164,7 +168,7 @@ func (fs *FS) open(n *inode, flags int) (int, error) {
 	if n.isSymlink() {
 		return -1, unix.ELOOP
 	}
-	return retryFd(func() (int, error) {
+	return fs.pressure.descriptor(func() (int, error) {
 		return unix.Openat(fs.proc, n.link, flags&^unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 }

@@ -24,6 +24,7 @@ type inode struct {
 	told told
 
 	lookups uint64 // how many references the kernel has; guarded by inodeTable.mu
+	used    uint64 // when it was last looked up, by inodeTable.clock; guarded by inodeTable.mu
 }
 
 func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
@@ -34,21 +35,24 @@ func (n *inode) key(name string) lockmgr.Key { return lockmgr.Key{Dir: n.real, N
 // inodeTable knows every inode in use. mu guards the maps and the counts, is held for
 // map operations only, and nothing is locked inside it.
 type inodeTable struct {
-	mu      sync.RWMutex
-	numbers *numbering
-	byNode  map[uint64]*inode
-	byReal  map[lockmgr.InodeID]*inode
-	pins    map[lockmgr.InodeID]int // how many references we have
-	last    uint64                  // the last node id given
+	mu       sync.RWMutex
+	numbers  *numbering
+	pressure *pressure
+
+	byNode map[uint64]*inode
+	byReal map[lockmgr.InodeID]*inode
+	pins   map[lockmgr.InodeID]int // how many references we have
+	last   uint64                  // the last node id given
+	clock  uint64                  // counts references
 }
 
-func newInodeTable(numbers *numbering, firstNode uint64) *inodeTable {
+func newInodeTable(numbers *numbering, pressure *pressure, firstNode uint64) *inodeTable {
 	return &inodeTable{
-		numbers: numbers,
-		byNode:  map[uint64]*inode{},
-		byReal:  map[lockmgr.InodeID]*inode{},
-		pins:    map[lockmgr.InodeID]int{},
-		last:    firstNode - 1,
+		numbers: numbers, pressure: pressure,
+		byNode: map[uint64]*inode{},
+		byReal: map[lockmgr.InodeID]*inode{},
+		pins:   map[lockmgr.InodeID]int{},
+		last:   firstNode - 1,
 	}
 }
 
@@ -82,6 +86,11 @@ func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode 
 		t.byNode[n.id], t.byReal[real] = n, n
 	}
 	count(n)
+	t.clock++
+	n.used = t.clock
+	if len(t.byNode) > t.pressure.most {
+		signal(t.pressure.crowd)
+	}
 	t.mu.Unlock()
 	if known {
 		unix.Close(fd)
@@ -131,6 +140,7 @@ func (t *inodeTable) dropUnused(n *inode) {
 	t.mu.Unlock()
 	if unused {
 		unix.Close(n.fd)
+		t.pressure.gaveBack()
 	}
 }
 

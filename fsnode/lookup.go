@@ -21,7 +21,7 @@ func (fs *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 	if fs.Locks.Policy().IsLock(name) {
 		return fs.lookupLock(dir, name, fs.caller(h), out)
 	}
-	fd, st, err := statChild(dir, name)
+	fd, st, err := fs.look(dir, name)
 	if err != nil {
 		return status(err)
 	}
@@ -35,7 +35,7 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 	turn := fs.Locks.Known(dir.key(name))
 	known := turn != nil
 	creating := c.creating(name)
-	fd, st, err := statChild(dir, name)
+	fd, st, err := fs.look(dir, name)
 	if !known {
 		if err != nil {
 			return status(err)
@@ -46,7 +46,7 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 		}
 		unix.Close(fd)
 		turn = fs.Locks.At(dir.key(name))
-		fd, st, err = statChild(dir, name) // as it is in our turn
+		fd, st, err = fs.look(dir, name) // as it is in our turn
 	}
 	defer turn.End()
 	if err != nil {

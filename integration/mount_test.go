@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ type mount struct {
 	pidNamespace bool                // serve from inside a PID namespace of its own
 	prepare      func(dir string)
 	flags        []string // of the mount command
+	through      []string // the command that runs it
 
 	cmd    *exec.Cmd
 	exited chan struct{}
@@ -148,6 +150,7 @@ func (m *mount) start(t testing.TB) {
 		// Without a mount namespace of its own, so that the mount is there for everybody.
 		argv = append([]string{need(t, "unshare"), "--pid", "--fork", "--kill-child"}, argv...)
 	}
+	argv = append(slices.Clone(m.through), argv...)
 	m.log = &logBuffer{}
 	m.cmd = m.command(argv...)
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
