@@ -20,7 +20,8 @@ const ControlDir = ".sessionlockfs"
 const (
 	controlNode = fuse.FUSE_ROOT_ID + 1 + iota
 	locksNode
-	commandNode
+	metricsNode
+	commandNode // the last
 
 	firstNode = 16
 )
@@ -34,6 +35,7 @@ type controlFile struct {
 
 var controlFiles = [...]controlFile{
 	{"locks", locksNode, unix.S_IFREG | 0400},
+	{"metrics", metricsNode, unix.S_IFREG | 0400},
 	{"control", commandNode, unix.S_IFREG | 0200},
 }
 
@@ -104,16 +106,20 @@ func (fs *FS) setControlAttr(node uint64, out *fuse.AttrOut) fuse.Status {
 	return fs.controlAttr(node, out)
 }
 
-// openControl opens a control file; what locks says is settled here.
+// openControl opens a control file; what it says is settled here.
 func (fs *FS) openControl(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	h := &handle{fd: -1}
 	writing := in.Flags&unix.O_ACCMODE != unix.O_RDONLY
 	switch in.NodeId {
-	case locksNode:
+	case locksNode, metricsNode:
 		if writing {
 			return fuse.EACCES
 		}
-		text, err := fs.dump()
+		say := fs.dump
+		if in.NodeId == metricsNode {
+			say = fs.measure
+		}
+		text, err := say()
 		if err != nil {
 			return status(err)
 		}

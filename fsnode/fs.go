@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
@@ -55,6 +56,7 @@ type FS struct {
 	inodes   *inodeTable
 	handles  *handleTable
 	reaping  *reaper
+	metrics  *prometheus.Registry
 	kernel   kernel
 	pressure *pressure
 	proc     int // O_PATH descriptor of /proc/self/fd
@@ -85,6 +87,7 @@ func New(c Config) (*FS, error) {
 		started:       time.Now(),
 	}
 	fs.reaping = newReaper(fs)
+	fs.metrics = fs.newMetrics()
 	if err := fs.addRoot(); err != nil {
 		unix.Close(proc)
 		return nil, err

@@ -52,6 +52,13 @@ func (t *handleTable) file(fh uint64) *handle {
 	return t.open[fh]
 }
 
+// count is how many are open.
+func (t *handleTable) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.open)
+}
+
 // drain empties the table.
 func (t *handleTable) drain() map[uint64]*handle {
 	t.mu.Lock()

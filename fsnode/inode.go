@@ -21,7 +21,7 @@ type inode struct {
 	ino  uint64 // the number it is seen under
 
 	deniable atomic.Bool // it had a name whose writes may be refused (guard.go)
-	told told
+	told     told
 
 	lookups uint64 // how many references the kernel has; guarded by inodeTable.mu
 	used    uint64 // when it was last looked up, by inodeTable.clock; guarded by inodeTable.mu
@@ -142,6 +142,13 @@ func (t *inodeTable) dropUnused(n *inode) {
 		unix.Close(n.fd)
 		t.pressure.gaveBack()
 	}
+}
+
+// count is how many are in use.
+func (t *inodeTable) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.byNode)
 }
 
 // borrow finds a real inode and pins it; the caller must unpin it. Nil if it is not in use.

@@ -27,6 +27,7 @@ var helpers = map[string]func(arguments []string) error{
 	"fight":     helpFight,
 	"write":     helpWrite,
 	"append":    helpAppend,
+	"churn":     helpChurn,
 }
 
 func runHelper(name string, arguments []string) int {

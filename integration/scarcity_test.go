@@ -75,6 +75,7 @@ func descriptors(t testing.TB, pid int) int {
 // Whoever opens more than there are descriptors is told so, at once; nothing is made of which that is said. When they
 // are closed all is as before.
 func TestDescriptorsRunOut(t *testing.T) {
+	needPrune(t)
 	m := newMount(t, withDescriptors(t, fewDescriptors))
 	for round := range 2 {
 		files, err := openUntilRefused(t, m, fmt.Sprintf("open-%d-%%d", round))
