@@ -28,6 +28,7 @@ var helpers = map[string]func(arguments []string) error{
 	"write":     helpWrite,
 	"append":    helpAppend,
 	"churn":     helpChurn,
+	"locking":   helpLocking,
 }
 
 func runHelper(name string, arguments []string) int {
