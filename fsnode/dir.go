@@ -19,7 +19,17 @@ type dirStream struct {
 	buf     []byte
 	entries []fuse.DirEntry // read and not handed out yet
 	next    uint64          // offset at which entries start
+	watched reply           // whether who opened the directory watches it
 }
+
+// reply is that to a question which is asked only if it matters.
+type reply uint8
+
+const (
+	unasked reply = iota
+	yes
+	no
+)
 
 // OpenDir opens a directory for listing.
 func (fs *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
@@ -31,12 +41,16 @@ func (fs *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fus
 	if err != nil {
 		return status(err)
 	}
-	out.Fh = fs.handles.add(&handle{fd: fd, node: n, dir: &dirStream{fd: fd, dev: n.real.Dev, numbers: fs.inodes.numbers}})
+	s := &dirStream{fd: fd, dev: n.real.Dev, numbers: fs.inodes.numbers}
+	if fs.Locks.TracksIn(n.real) { // here nobody waits for us but the caller; a listing holds the directory up
+		s.watches(func() bool { return fs.watches(fs.caller(&in.InHeader).who(), n) })
+	}
+	out.Fh = fs.handles.add(&handle{fd: fd, node: n, dir: s})
 	return fuse.OK
 }
 
-// ReadDir lists a directory: of the locks, those that are held show to their owners
-// only, and those that are on their way out to nobody.
+// ReadDir lists a directory: of the locks, those that are held show to their owners and
+// to who watches the directory, and those that are on their way out to nobody.
 func (fs *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	h := fs.handles.file(in.Fh)
 	if h == nil || h.dir == nil {
@@ -44,12 +58,43 @@ func (fs *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList
 	}
 	listed := func(string) bool { return true }
 	if fs.Locks.TracksIn(h.node.real) {
-		c := fs.caller(&in.InHeader)
-		listed = func(name string) bool {
-			return !fs.Locks.Policy().IsLock(name) || fs.Locks.Listed(h.node.key(name), c.who)
-		}
+		who := fs.caller(&in.InHeader).who()
+		listed = func(name string) bool { return fs.lists(h, name, who) }
 	}
 	return status(h.dir.list(in.Offset, listed, out))
+}
+
+// lists reports whether a name shows to who lists its directory.
+func (fs *FS) lists(h *handle, name string, who lockmgr.Identity) bool {
+	if !fs.Locks.Policy().IsLock(name) {
+		return true
+	}
+	switch fs.Locks.Listed(h.node.key(name), who) {
+	case lockmgr.Shown:
+		return true
+	case lockmgr.Withheld:
+		return h.dir.watches(func() bool { return fs.watches(who, h.node) })
+	}
+	return false
+}
+
+// watches asks once, when the directory is opened or, if there was no lock in it then, when
+// one is met. Caller holds s.mu, or has the stream alone.
+func (s *dirStream) watches(ask func() bool) bool {
+	if s.watched == unasked {
+		s.watched = no
+		if ask() {
+			s.watched = yes
+		}
+	}
+	return s.watched == yes
+}
+
+// watches reports whether a process watches a directory through the mount: then it lists
+// the directory to find out what an event was about.
+func (fs *FS) watches(who lockmgr.Identity, dir *inode) bool {
+	dev := fs.reaping.device()
+	return dev != 0 && who.Known() && fs.Callers.Watches(who, dev, dir.real.Ino)
 }
 
 // list adds entries from offset on until out is full or there are no more.

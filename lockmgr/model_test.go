@@ -596,7 +596,7 @@ func (x *trial) one() {
 	case d < 61:
 		var b strings.Builder
 		for _, k := range x.keys {
-			shown := w.m.Listed(k, func() Identity { return pr.Identity }) && w.disk[k] != nil
+			shown := w.m.Listed(k, pr.Identity) == Shown && w.disk[k] != nil
 			fmt.Fprintf(&b, "%t ", shown)
 		}
 		x.check(say("lists"), b.String(), m.lists(p))

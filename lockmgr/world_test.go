@@ -510,7 +510,7 @@ func (w *world) lists(p Process) string {
 	w.mu.Unlock()
 	slices.Sort(names)
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return !w.m.Listed(key(name), func() Identity { return p.Identity })
+		return w.m.Listed(key(name), p.Identity) != Shown
 	})
 	return strings.Join(append(names, "."), " ")
 }

@@ -7,6 +7,7 @@
 //   - Watcher tells of deaths as they happen: one pidfd per process, one goroutine
 //     in epoll_wait, nothing that ticks.
 //   - ExclusiveCreate reads from a blocked caller what its system call asks for.
+//   - Watches tells whether a process watches a directory with inotify.
 //   - Judge decides about untracked lock files by who has them open.
 //   - Reaching, Users and MountHolders name the processes that reach a directory
 //     past a mount, that use a mount, and that keep one in another mount namespace.
@@ -26,6 +27,7 @@
 //	intent.go      what a blocked caller asks for; tables per architecture beside it
 //	watch.go       deaths as they happen
 //	descriptors.go who has what open, without touching a file system that may hang
+//	watching.go    who watches a directory
 //	judge.go       verdicts on untracked locks
 //	bystanders.go  processes that a mount concerns
 //

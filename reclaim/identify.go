@@ -25,6 +25,7 @@ type Processes struct {
 	proc     procfs
 	proxies  map[string]bool // read only
 	cache    *callerCache
+	watching *watchCache
 }
 
 // New makes a Processes. It opens nothing and needs no closing.
@@ -35,7 +36,10 @@ func New(o Options) *Processes {
 	if o.Proxies == nil {
 		o.Proxies = []string{"nfsd", "smbd", "virtiofsd", "sftp-server"}
 	}
-	p := &Processes{features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache()}
+	p := &Processes{
+		features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache(),
+		watching: &watchCache{answers: map[watchQuestion]watchAnswer{}},
+	}
 	p.proxies = make(map[string]bool, len(o.Proxies))
 	for _, name := range o.Proxies {
 		p.proxies[name[:min(len(name), 15)]] = true // the kernel cuts commands to 15 bytes
