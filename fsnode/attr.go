@@ -120,6 +120,9 @@ func (fs *FS) setAttr(n *inode, in *fuse.SetAttrIn) error {
 	}
 	uid, setUID := in.GetUID()
 	gid, setGID := in.GetGID()
+	if setUID && uid == noID || setGID && gid == noID {
+		return unix.EINVAL
+	}
 	if setUID || setGID {
 		if err := chown(n, uid, setUID, gid, setGID); err != nil {
 			return err

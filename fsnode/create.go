@@ -208,7 +208,7 @@ func (fs *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.En
 	if st := fs.changing(n, fs.caller(&in.InHeader), func() fuse.Status { return fuse.OK }); !st.Ok() {
 		return st
 	}
-	return fs.making(&in.InHeader, name, out, func(dir *inode) error {
+	return fs.making(unowned(in.InHeader), name, out, func(dir *inode) error {
 		if n.isSymlink() || fs.ForAll {
 			return unix.Linkat(n.fd, "", dir.fd, name, unix.AT_EMPTY_PATH)
 		}

@@ -16,6 +16,9 @@ func (fs *FS) asCaller(h *fuse.InHeader, do func() error) error {
 	if !fs.ForAll || h.Uid == 0 && h.Gid == 0 {
 		return do()
 	}
+	if h.Uid == noID || h.Gid == noID {
+		return unix.EOVERFLOW // what a caller gets that the file system has no number for
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	unix.SetfsgidRetGid(int(h.Gid))
@@ -28,6 +31,18 @@ func (fs *FS) asCaller(h *fuse.InHeader, do func() error) error {
 		}
 	}
 	return do()
+}
+
+// noID is FUSE_INVALID_UIDGID of the kernel's fuse.h. Where mounts may be idmapped, every
+// request bears it but those that create something. For setfsuid(2) and chown(2) it means
+// something else.
+const noID = 1<<32 - 1
+
+// unowned is the header of an act that makes nothing which somebody would own: there it
+// does not matter who acts, and the kernel may not say.
+func unowned(h fuse.InHeader) *fuse.InHeader {
+	h.Uid, h.Gid = 0, 0
+	return &h
 }
 
 // masked applies the caller's umask, where the kernel leaves that to us: not in a directory

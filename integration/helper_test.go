@@ -21,6 +21,7 @@ const helperEnv = "SESSIONLOCKFS_TEST_HELPER"
 var helpers = map[string]func(arguments []string) error{
 	"hold":        helpHold,
 	"hold-remove": helpHoldRemove,
+	"act":         helpAct,
 	"hold-many":   helpHoldMany,
 	"try":         helpTry,
 	"remove":      helpRemove,
@@ -127,10 +128,16 @@ type helper struct {
 
 func startHelper(t testing.TB, user *syscall.Credential, name string, arguments ...string) *helper {
 	t.Helper()
+	return startHelperWith(t, name, arguments, &syscall.SysProcAttr{Credential: user})
+}
+
+func startHelperWith(t testing.TB, name string, arguments []string, how *syscall.SysProcAttr) *helper {
+	t.Helper()
 	h := &helper{
-		cmd:   commandAs(user, append([]string{suite.helper}, arguments...)...),
+		cmd:   commandAs(how.Credential, append([]string{suite.helper}, arguments...)...),
 		lines: make(chan string, 16), log: &logBuffer{},
 	}
+	h.cmd.SysProcAttr = how
 	h.cmd.Env = append(h.cmd.Environ(), helperEnv+"="+name)
 	h.cmd.Stderr = h.log
 	var err error

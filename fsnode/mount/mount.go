@@ -78,6 +78,8 @@ func fuseOptions(fs *fsnode.FS, o Options) *fuse.MountOptions {
 	if fs.ForAll {
 		// The umask is for us to apply: not where a directory has a default ACL.
 		opts.EnableAcl = true
+		// Containers with user namespaces may map the mount's owners.
+		opts.IDMappedMount = true
 		opts.ExtraCapabilities |= fuse.CAP_DONT_MASK
 	}
 	return opts

@@ -52,6 +52,8 @@ func (o *Options) add(word string) error {
 	case slices.Contains(modes, word):
 		o.words = append(o.words, word)
 	case slices.Contains(ignored, word) || strings.HasPrefix(word, "x-"):
+	case strings.HasPrefix(word, "X-mount.idmap"):
+		return fmt.Errorf("%s is for the mount once it is there: mount --bind -o %s DIR ELSEWHERE (root's mounts only)", word, word)
 	default:
 		return fmt.Errorf("unknown mount option %q: known are allow_other, ro, suid, dev, exec, noatime and their opposites", word)
 	}
