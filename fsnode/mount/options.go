@@ -2,6 +2,7 @@ package mount
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,6 +14,7 @@ type Options struct {
 	AllowOther bool
 	flags      uintptr // for mount(2)
 	words      []string
+	said       []string // every word of -o
 }
 
 // ParseOptions reads the values of -o. What mount(8) passes along and means nothing to
@@ -29,6 +31,35 @@ func ParseOptions(values []string) (o Options, err error) {
 	return o, nil
 }
 
+// inherited are the flags of the mount that a directory lies on which hold for ours as
+// well: what may not be run there may not be run here. Each with what -o calls it and its
+// opposite.
+var inherited = []struct {
+	flag      int64 // of statfs(2)
+	word, not string
+}{
+	{unix.ST_RDONLY, "ro", "rw"},
+	{unix.ST_NOSUID, "nosuid", "suid"},
+	{unix.ST_NODEV, "nodev", "dev"},
+	{unix.ST_NOEXEC, "noexec", "exec"},
+}
+
+// Inherit takes over from the real directory's own mount what -o says nothing about.
+func (o *Options) Inherit(dir *os.File) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &st); err != nil {
+		return fmt.Errorf("the mount that %s lies on can't be looked at: %w", dir.Name(), err)
+	}
+	for _, i := range inherited {
+		if st.Flags&i.flag != 0 && !slices.Contains(o.said, i.word) && !slices.Contains(o.said, i.not) {
+			if err := o.add(i.word); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // ReadOnly reports whether nothing can be changed through the mount.
 func (o *Options) ReadOnly() bool { return o.flags&unix.MS_RDONLY != 0 }
 
@@ -43,6 +74,7 @@ var (
 )
 
 func (o *Options) add(word string) error {
+	o.said = append(o.said, word)
 	switch flag, isFlag := kernelFlags[word]; {
 	case word == "allow_other":
 		o.AllowOther = true

@@ -77,6 +77,9 @@ func (s *server) start() error {
 		return err
 	}
 	s.source = source
+	if err := s.config.Options.Inherit(source); err != nil {
+		return err
+	}
 	point, err := s.mountpoint()
 	if err != nil {
 		return err
