@@ -1,8 +1,6 @@
 package integration
 
 import (
-	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 )
@@ -38,52 +36,6 @@ func TestToolsNPM(t *testing.T) {
 		}
 		mustHaveNoLocks(r, m)
 	})
-}
-
-// Both writers use the log's shared memory and its byte-range locks through the mount.
-func TestToolsSQLite(t *testing.T) {
-	scenario{26, "SQLite in WAL mode, two writers"}.once(t, func(r *run) {
-		sqlite := need(r, "sqlite3")
-		m := newMount(r)
-		const rows = 300
-		db := m.path("state.db")
-		query := func(sql string) *exec.Cmd {
-			cmd := exec.Command(sqlite, "-bail", "-cmd", ".timeout 20000", db)
-			cmd.Stdin = strings.NewReader(sql)
-			return cmd
-		}
-		mustAnswer(r, query("PRAGMA journal_mode=WAL; CREATE TABLE log(writer, n);"), "wal")
-		writers := []*exec.Cmd{query(inserts("a", rows)), query(inserts("b", rows))}
-		for _, writer := range writers {
-			writer.Stderr = &logBuffer{}
-			if err := writer.Start(); err != nil {
-				r.Fatal(err)
-			}
-		}
-		for _, writer := range writers {
-			if err := writer.Wait(); err != nil {
-				r.Errorf("sqlite3: %v, %s", err, writer.Stderr)
-			}
-		}
-		mustAnswer(r, query("PRAGMA integrity_check; SELECT count(*), count(DISTINCT writer||n) FROM log;"),
-			fmt.Sprintf("ok\n%d|%d", 2*rows, 2*rows))
-	})
-}
-
-func inserts(writer string, rows int) string {
-	var sql strings.Builder
-	for n := range rows {
-		fmt.Fprintf(&sql, "INSERT INTO log VALUES('%s', %d);\n", writer, n)
-	}
-	return sql.String()
-}
-
-func mustAnswer(r *run, cmd *exec.Cmd, want string) {
-	r.Helper()
-	out, err := cmd.CombinedOutput()
-	if got := strings.TrimSpace(string(out)); err != nil || got != want {
-		r.Fatalf("%v: %v, %q, want %q", cmd.Args, err, got, want)
-	}
 }
 
 // mustHaveNoLocks checks that a tool left none behind.
