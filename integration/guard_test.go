@@ -88,20 +88,20 @@ func keepOpen(fd *int, path string, flags int) error {
 	return nil
 }
 
-// writer is such a process, in a directory of the mount.
-type writer struct {
+// editor is such a process, in a directory of the mount.
+type editor struct {
 	*helper
 	m *mount
 }
 
-func startWriter(t testing.TB, m *mount) *writer {
-	w := &writer{startHelper(t, nil, "write"), m}
+func startEditor(t testing.TB, m *mount) *editor {
+	w := &editor{startHelper(t, nil, "write"), m}
 	w.line(t)
 	return w
 }
 
 // call has the process make a system call; names are those of files in the mount.
-func (w *writer) call(t testing.TB, call string, names ...string) syscall.Errno {
+func (w *editor) call(t testing.TB, call string, names ...string) syscall.Errno {
 	t.Helper()
 	words := []string{call}
 	for _, name := range names {
@@ -120,7 +120,7 @@ func (w *writer) call(t testing.TB, call string, names ...string) syscall.Errno 
 	return syscall.Errno(errno)
 }
 
-func (w *writer) must(t testing.TB, want syscall.Errno, call string, names ...string) {
+func (w *editor) must(t testing.TB, want syscall.Errno, call string, names ...string) {
 	t.Helper()
 	if got := w.call(t, call, names...); got != want {
 		t.Errorf("%s %v: %v, want %v", call, names, got, want)
@@ -136,10 +136,10 @@ var otherWrites = [][]string{
 	{"rename", session, "away"}, {"remove", session}, {"open", session},
 }
 
-func newGuardedSession(t testing.TB, m *mount) (owner, other *writer) {
+func newGuardedSession(t testing.TB, m *mount) (owner, other *editor) {
 	writeFile(t, m.path(session), "turn 1\n")
 	writeFile(t, m.path("other"), "something else\n")
-	owner, other = startWriter(t, m), startWriter(t, m)
+	owner, other = startEditor(t, m), startEditor(t, m)
 	other.must(t, free, "open", session)
 	owner.must(t, free, "lock", sessionLock)
 	return owner, other
@@ -184,7 +184,7 @@ func TestGuardFollowsAnAtomicWrite(t *testing.T) {
 // A session that comes into being under its lock is guarded from then on.
 func TestGuardOfANewSession(t *testing.T) {
 	m := newMount(t, withFlags("--guard=deny"))
-	owner, other := startWriter(t, m), startWriter(t, m)
+	owner, other := startEditor(t, m), startEditor(t, m)
 	owner.must(t, free, "lock", sessionLock)
 	other.must(t, syscall.EBUSY, "create", session)
 	owner.must(t, free, "create", session)
