@@ -15,9 +15,13 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 	if n == nil {
 		return fs.openControl(in, out)
 	}
+	lose, err := fs.contentLoss(n, &in.InHeader, in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0)
+	if err != nil {
+		return status(err)
+	}
 	turn := fs.Locks.AtInode(n.real)
 	if turn == nil {
-		return fs.openFile(n, in, out, fuse.FOPEN_NOFLUSH)
+		return fs.openFile(n, in, out, lose, fuse.FOPEN_NOFLUSH)
 	}
 	defer turn.End()
 	c := fs.caller(&in.InHeader)
@@ -27,19 +31,20 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 		}
 	}
 	turn.Opened(c.who())
-	return fs.openFile(n, in, out, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
+	return fs.openFile(n, in, out, lose, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
 }
 
-func (fs *FS) openFile(n *inode, in *fuse.OpenIn, out *fuse.OpenOut, flags uint32) fuse.Status {
+func (fs *FS) openFile(n *inode, in *fuse.OpenIn, out *fuse.OpenOut, lose func() error, flags uint32) fuse.Status {
 	fd, err := fs.open(n, realFlags(in.Flags))
+	if err == unix.EPERM && in.Flags&unix.O_APPEND != 0 { // an append-only file
+		fd, err = fs.open(n, realFlags(in.Flags)|unix.O_APPEND)
+	}
 	if err != nil {
 		return status(err)
 	}
-	if in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
-		if err := fs.killPrivileges(fd); err != nil {
-			unix.Close(fd)
-			return status(err)
-		}
+	if err := lose(); err != nil {
+		unix.Close(fd)
+		return status(err)
 	}
 	out.Fh = fs.handles.add(&handle{fd: fd, node: n})
 	out.OpenFlags = flags
@@ -137,8 +142,12 @@ func (fs *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 	if h.node == nil {
 		return fs.writeControl(in, data)
 	}
+	lose, err := fs.contentLoss(h.node, &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0)
+	if err != nil {
+		return 0, status(err)
+	}
 	var written int
-	st := fs.writing(h, &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0, func() (err error) {
+	st := fs.writing(h, &in.InHeader, lose, func() (err error) {
 		written, err = pwrite(h.fd, data, in)
 		return err
 	})
@@ -155,38 +164,14 @@ func pwrite(fd int, data []byte, in *fuse.WriteIn) (int, error) {
 }
 
 // writing changes the content of a file through a handle, which may be older than the lock
-// that the file is now. What lets it run with other rights goes, if the caller has no right
-// to keep it.
-func (fs *FS) writing(h *handle, in *fuse.InHeader, kill bool, do func() error) fuse.Status {
+// that the file is now. What lets it run with other rights goes first.
+func (fs *FS) writing(h *handle, in *fuse.InHeader, lose, do func() error) fuse.Status {
 	return fs.changing(h.node, fs.caller(in), func() fuse.Status {
-		if kill {
-			if err := fs.killPrivileges(h.fd); err != nil {
-				return status(err)
-			}
+		if err := lose(); err != nil {
+			return status(err)
 		}
 		return status(do())
 	})
-}
-
-// killPrivileges takes the set-uid bit, and the set-gid bit where it means one, from a file
-// that is about to change: root may keep them, the caller may not. Of an ordinary user the
-// real file system takes them itself.
-func (fs *FS) killPrivileges(fd int) error {
-	if !fs.ForAll {
-		return nil
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	mode := st.Mode &^ unix.S_ISUID
-	if mode&unix.S_IXGRP != 0 {
-		mode &^= unix.S_ISGID
-	}
-	if mode == st.Mode || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil
-	}
-	return unix.Fchmod(fd, mode&07777)
 }
 
 // Flush is a close of one descriptor of the creating handle of a lock; other handles
@@ -233,8 +218,11 @@ func (fs *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	if h == nil || h.node == nil {
 		return fuse.EBADF
 	}
-	// This request does not say whether the caller may keep set-id bits; only root may.
-	return fs.writing(h, &in.InHeader, in.Uid != 0, func() error {
+	lose, err := fs.unsaidLoss(h.node, &in.InHeader)
+	if err != nil {
+		return status(err)
+	}
+	return fs.writing(h, &in.InHeader, lose, func() error {
 		return retry(func() error { return unix.Fallocate(h.fd, in.Mode, int64(in.Offset), int64(in.Length)) })
 	})
 }
@@ -260,8 +248,12 @@ func (fs *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32
 	if sight, _ := fs.sight(from.node, fs.caller(&in.InHeader)); sight == lockmgr.Fresh {
 		return 0, fuse.Status(unix.EXDEV) // the caller copies what it is shown
 	}
+	lose, err := fs.unsaidLoss(to.node, &in.InHeader)
+	if err != nil {
+		return 0, status(err)
+	}
 	var copied int
-	st := fs.writing(to, &in.InHeader, in.Uid != 0, func() (err error) {
+	st := fs.writing(to, &in.InHeader, lose, func() (err error) {
 		copied, err = retryFd(func() (int, error) {
 			return unix.CopyFileRange(from.fd, &offIn, to.fd, &offOut, int(min(in.Len, 1<<30)), int(in.Flags))
 		})

@@ -50,7 +50,8 @@ func (fs *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, new string) fuse
 	if from == nil || to == nil || isControl(in.NodeId, old) || isControl(in.Newdir, new) {
 		return fuse.EACCES
 	}
-	r := renaming{fs: fs, from: from, to: to, old: old, new: new, flags: in.Flags, c: fs.caller(&in.InHeader)}
+	r := renaming{fs: fs, from: from, to: to, old: old, new: new, flags: in.Flags,
+		h: &in.InHeader, c: fs.caller(&in.InHeader)}
 	return r.run()
 }
 
@@ -60,6 +61,7 @@ type renaming struct {
 	from, to *inode
 	old, new string
 	flags    uint32
+	h        *fuse.InHeader
 	c        *caller
 
 	source, target   *lockmgr.Turn // nil for a name that is no lock
@@ -72,11 +74,20 @@ func (r *renaming) run() fuse.Status {
 	if o := r.decide(); o.Refused() {
 		return refusal(o)
 	}
-	err := unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags))
+	err := r.rename()
 	if err == nil {
 		r.record()
 	}
 	return status(err)
+}
+
+// rename leaves a whiteout that is the caller's, if it asks for one.
+func (r *renaming) rename() error {
+	do := func() error { return unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags)) }
+	if r.flags&unix.RENAME_WHITEOUT != 0 {
+		return r.fs.asCaller(r.h, do)
+	}
+	return do()
 }
 
 func (r *renaming) takeTurns() {

@@ -7,13 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// unmapped is the id in a request on an idmapped mount that creates no inode: nobody's.
+const unmapped = ^uint32(0)
+
 // asCaller does something that creates an entry with the caller's fsuid and fsgid, so
 // that the entry is the caller's from the first moment. The kernel has checked by then
-// that the caller may (default_permissions), by all its groups, which we don't know: so
-// the thread keeps its power over permissions, except the one that would keep a set-gid
-// bit the caller may not have.
+// that the caller may (default_permissions), by all its groups, which we don't know, and
+// has taken the set-gid bit from the mode if the caller may not have it (vfs_prepare_mode).
+// So the thread keeps all of its capabilities: the real file system must not judge again,
+// by our groups.
 func (fs *FS) asCaller(h *fuse.InHeader, do func() error) error {
-	if !fs.ForAll || h.Uid == 0 && h.Gid == 0 {
+	if !fs.ForAll || h.Uid == 0 && h.Gid == 0 || h.Uid == unmapped || h.Gid == unmapped {
 		return do()
 	}
 	runtime.LockOSThread()
@@ -21,26 +25,13 @@ func (fs *FS) asCaller(h *fuse.InHeader, do func() error) error {
 	unix.SetfsgidRetGid(int(h.Gid))
 	defer unix.SetfsgidRetGid(0)
 	unix.SetfsuidRetUid(int(h.Uid))
-	defer unix.SetfsuidRetUid(0) // gives the capabilities of the file system kind back
+	defer unix.SetfsuidRetUid(0)
 	if h.Uid != 0 {
 		if err := keepCapabilities(); err != nil {
 			return err
 		}
 	}
 	return do()
-}
-
-// masked applies the caller's umask, where the kernel leaves that to us: not in a directory
-// that has a default ACL, which the real file system applies instead.
-func (fs *FS) masked(dir *inode, mode, umask uint32) uint32 {
-	if !fs.ForAll {
-		return mode
-	}
-	path, _ := dir.attrPath()
-	if size, err := unix.Getxattr(path, "system.posix_acl_default", nil); err == nil && size > 0 {
-		return mode
-	}
-	return mode &^ (umask & 0777)
 }
 
 // keepCapabilities raises again what setfsuid dropped from this thread's effective set.
@@ -50,7 +41,15 @@ func keepCapabilities() error {
 	if err := unix.Capget(&header, &data[0]); err != nil {
 		return err
 	}
-	data[0].Effective = data[0].Permitted &^ (1 << unix.CAP_FSETID)
-	data[1].Effective = data[1].Permitted
+	data[0].Effective, data[1].Effective = data[0].Permitted, data[1].Permitted
 	return unix.Capset(&header, &data[0])
+}
+
+// masked applies the caller's umask, which the kernel leaves to us: not in a directory
+// that has a default ACL, which the real file system applies instead.
+func (fs *FS) masked(dir *inode, mode, umask uint32) uint32 {
+	if size, err := unix.Getxattr(dir.procPath(), "system.posix_acl_default", nil); err == nil && size > 0 {
+		return mode
+	}
+	return mode &^ (umask & 0777)
 }
