@@ -61,8 +61,7 @@ func fuseOptions(fs *fsnode.FS, o Options) *fuse.MountOptions {
 		DirectMountFlags:   o.flags,
 		Options:            o.words,
 		Logger:             log.New(fs.Log, "", 0),
-		// Without it every write asks us for security.capability first.
-		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2,
+		ExtraCapabilities:  capabilities,
 	}
 	if opts.DirectMountStrict {
 		opts.Options = nil
@@ -72,15 +71,35 @@ func fuseOptions(fs *fsnode.FS, o Options) *fuse.MountOptions {
 			}
 		}
 	}
-	if fs.ForAll || o.AllowOther {
+	if fs.ForAll || o.AllowOther { // the kernel checks permissions, with the access control lists
 		opts.Options = append(opts.Options, "default_permissions")
-	}
-	if fs.ForAll {
-		// The umask is for us to apply: not where a directory has a default ACL.
 		opts.EnableAcl = true
-		opts.ExtraCapabilities |= fuse.CAP_DONT_MASK
 	}
+	opts.Options = append(opts.Options, strictness(fs.Root)...)
 	return opts
+}
+
+// capabilities are what we ask the kernel for: to leave it to us to take set-id bits away (without
+// that every write asks for security.capability first), also with a change of the access control
+// list; and to leave the umask to us, which does not count where a directory has a default ACL.
+const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT | fuse.CAP_DONT_MASK
+
+// strictness is what the mount that the real directory lies on forbids, which one over it must
+// not allow.
+func strictness(root *os.File) (words []string) {
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(root.Fd()), &st) != nil {
+		return nil
+	}
+	for _, s := range []struct {
+		flag int64
+		word string
+	}{{unix.ST_NOEXEC, "noexec"}, {unix.ST_NOSUID, "nosuid"}, {unix.ST_NODEV, "nodev"}} {
+		if st.Flags&s.flag != 0 {
+			words = append(words, s.word)
+		}
+	}
+	return words
 }
 
 func checkDevice() error {
