@@ -25,6 +25,7 @@ var helpers = map[string]func(arguments []string) error{
 	"remove":    helpRemove,
 	"bystander": helpBystander,
 	"fight":     helpFight,
+	"call":      helpCall,
 }
 
 func runHelper(name string, arguments []string) int {
