@@ -1,155 +1,45 @@
 package integration
 
 import (
-	"bufio"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"sort"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// person is a caller: its ids, and for which capabilities it has power beyond them.
-type person struct {
-	name         string
-	uid, gid     int
-	groups       []int
-	capabilities func(all uint64) uint64
-	ofFew        bool // one of the few
-}
-
-// ownerUID has a name on every system: fusermount3 wants one of who mounts.
-const ownerUID, ownerGID = 65534, 2001
-
-var everybody = []person{
-	{"root", 0, 0, nil, func(all uint64) uint64 { return all }, true},
-	{"powerless", 0, 0, nil, nil, false}, // a root without capabilities
-	{"owner", ownerUID, ownerGID, nil, nil, true},
-	{"member", 1002, ownerGID, nil, nil, false},
-	{"supplementary", 1003, 2003, []int{ownerGID, 2009}, nil, false},
-	{"stranger", 1004, 2004, []int{2009}, nil, true},
-	{"keeper", 1005, 2005, nil, func(uint64) uint64 { return 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID }, false},
-}
-
-// helpCall makes calls as somebody: it reads a directory and calls per line and answers with what came of them.
-func helpCall(arguments []string) error {
-	runtime.LockOSThread() // credentials are the thread's here
-	for _, p := range everybody {
-		if p.name == arguments[0] {
-			if err := become(p); err != nil {
-				return fmt.Errorf("become %s: %w", p.name, err)
-			}
-		}
-	}
-	unix.Umask(0o022)
-	for scan := bufio.NewScanner(os.Stdin); scan.Scan(); {
-		dir, steps, _ := strings.Cut(scan.Text(), "\t")
-		var results []string
-		for _, step := range strings.Split(steps, ";") {
-			results = append(results, perform(dir, strings.Fields(step)))
-		}
-		fmt.Println(strings.Join(results, "; "))
-	}
-	return nil
-}
-
-func become(p person) error {
-	groups := make([]uint32, len(p.groups)+1)
-	for i, g := range p.groups {
-		groups[i] = uint32(g)
-	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var had, data [2]unix.CapUserData
-	if err := unix.Capget(&header, &had[0]); err != nil {
-		return err
-	}
-	call := func(number uintptr, a, b, c uintptr) error {
-		if _, _, errno := unix.RawSyscall(number, a, b, c); errno != 0 {
-			return errno
-		}
-		return nil
-	}
-	err := firstError(
-		unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0),
-		call(unix.SYS_SETGROUPS, uintptr(len(p.groups)), uintptr(unsafe.Pointer(&groups[0])), 0),
-		call(unix.SYS_SETRESGID, uintptr(p.gid), uintptr(p.gid), uintptr(p.gid)),
-		call(unix.SYS_SETRESUID, uintptr(p.uid), uintptr(p.uid), uintptr(p.uid)),
-	)
-	if err != nil {
-		return err
-	}
-	var keep uint64
-	if p.capabilities != nil {
-		keep = p.capabilities(uint64(had[1].Permitted)<<32 | uint64(had[0].Permitted))
-	}
-	for i := range data {
-		data[i].Effective, data[i].Permitted = uint32(keep>>(32*i)), uint32(keep>>(32*i))
-	}
-	return unix.Capset(&header, &data[0])
-}
-
 // perform makes one call in a directory and says what came of it.
 func perform(dir string, words []string) string {
 	call, arguments := words[0], words[1:]
-	paths := make([]string, 4)
-	for i, word := range arguments {
-		if i < len(paths) {
-			paths[i] = dir + "/" + expand(word) // as it is: dots and slashes at the end count
-		}
+	var paths []string
+	for _, word := range arguments {
+		paths = append(paths, dir+"/"+expand(word)) // as it is: dots and slashes at the end count
 	}
-	number := func(i int) int { n, _ := strconv.Atoi(arguments[i]); return n }
-	do, ok := plainCalls[call]
-	if ok {
+	if do, ok := pathCalls[call]; ok {
 		return said(do(arguments, paths))
 	}
-	switch call {
-	case "open":
-		return opened(paths[0], arguments[1:], nil)
-	case "write":
-		return opened(paths[0], arguments[1:], func(fd int) (string, error) { _, err := unix.Write(fd, []byte("new")); return "", err })
-	case "read":
-		return opened(paths[0], arguments[1:], func(fd int) (string, error) {
-			buf := make([]byte, 64)
-			n, err := unix.Read(fd, buf)
-			return fmt.Sprintf("%q", buf[:max(n, 0)]), err
-		})
-	case "ftruncate":
-		return opened(paths[0], arguments[1:2], func(fd int) (string, error) { return "", unix.Ftruncate(fd, int64(number(2))) })
-	case "fchmod":
-		return opened(paths[0], arguments[1:2], func(fd int) (string, error) { return "", unix.Fchmod(fd, octal(arguments[2])) })
-	case "fallocate":
-		return opened(paths[0], []string{"w"}, func(fd int) (string, error) { return "", unix.Fallocate(fd, 0, 0, 100) })
-	case "punch":
-		return opened(paths[0], []string{"w"}, func(fd int) (string, error) {
-			return "", unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4)
-		})
-	case "copy":
-		return opened(paths[0], []string{"r"}, func(from int) (string, error) {
-			return opened(paths[1], []string{"w"}, func(to int) (string, error) {
-				_, err := unix.CopyFileRange(from, nil, to, nil, 4, 0)
-				return "", err
-			}), nil
-		})
-	case "mapped":
-		return opened(paths[0], []string{"rw"}, func(fd int) (string, error) { return "", writeMapped(fd) })
-	case "tmpfile":
-		return opened(paths[0], append([]string{"wT"}, arguments[1:]...), func(fd int) (string, error) {
-			var st unix.Stat_t
-			err := unix.Fstat(fd, &st)
-			return fmt.Sprintf("%o %d:%d", st.Mode, st.Uid, st.Gid), err
-		})
-	case "tmplink":
-		return opened(paths[0], []string{"wT", arguments[2]}, func(fd int) (string, error) {
-			return "", unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, paths[1], unix.AT_SYMLINK_FOLLOW)
-		})
+	if do, ok := handleCalls[call]; ok {
+		return do(arguments, paths)
 	}
 	return "unknown call " + call
+}
+
+// seen tells how the caller sees at once what a call was about: of what a call changes nothing old may be in a cache.
+func seen(dir string, words []string) (text string) {
+	for i, word := range words[1:min(3, len(words))] {
+		var st unix.Stat_t
+		if err := unix.Lstat(dir+"/"+expand(word), &st); err != nil {
+			continue
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+			st.Size = 0
+		}
+		text += fmt.Sprintf(" [%d: %o %d:%d %d %d %x]", i, st.Mode, st.Uid, st.Gid, st.Nlink, st.Size, st.Rdev)
+	}
+	return text
 }
 
 func said(text string, err error) string {
@@ -167,8 +57,8 @@ func said(text string, err error) string {
 
 func silent(err error) (string, error) { return "", err }
 
-// plainCalls are those that need no handle. They get the words and, of the first four, the paths.
-var plainCalls = map[string]func(words, paths []string) (string, error){
+// pathCalls are those that need no handle. They get the words, and each as a path.
+var pathCalls = map[string]func(words, paths []string) (string, error){
 	"umask":   func(w, _ []string) (string, error) { unix.Umask(int(octal(w[0]))); return "", nil },
 	"mkdir":   func(w, p []string) (string, error) { return silent(unix.Mkdir(p[0], octal(w[1]))) },
 	"rmdir":   func(w, p []string) (string, error) { return silent(unix.Rmdir(p[0])) },
@@ -247,12 +137,64 @@ var plainCalls = map[string]func(words, paths []string) (string, error){
 	"getfsx":   func(w, p []string) (string, error) { return getFSX(p[0]) },
 }
 
+// handleCalls open something first. What is said tells whether that was what failed.
+var handleCalls = map[string]func(words, paths []string) string{
+	"open": func(w, p []string) string { return opened(p[0], w[1:], nil) },
+	"write": func(w, p []string) string {
+		return opened(p[0], w[1:], func(fd int) (string, error) { _, err := unix.Write(fd, []byte("new")); return "", err })
+	},
+	"read": func(w, p []string) string {
+		return opened(p[0], w[1:], func(fd int) (string, error) {
+			buf := make([]byte, 64)
+			n, err := unix.Read(fd, buf)
+			return fmt.Sprintf("%q", buf[:max(n, 0)]), err
+		})
+	},
+	"ftruncate": func(w, p []string) string {
+		return opened(p[0], w[1:2], func(fd int) (string, error) { return "", unix.Ftruncate(fd, int64(octal(w[2]))) })
+	},
+	"fchmod": func(w, p []string) string {
+		return opened(p[0], w[1:2], func(fd int) (string, error) { return "", unix.Fchmod(fd, octal(w[2])) })
+	},
+	"fallocate": func(_, p []string) string {
+		return opened(p[0], []string{"w"}, func(fd int) (string, error) { return "", unix.Fallocate(fd, 0, 0, 100) })
+	},
+	"punch": func(_, p []string) string {
+		const how = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
+		return opened(p[0], []string{"w"}, func(fd int) (string, error) { return "", unix.Fallocate(fd, how, 0, 4) })
+	},
+	"copy": func(_, p []string) string {
+		return opened(p[0], []string{"r"}, func(from int) (string, error) {
+			return opened(p[1], []string{"w"}, func(to int) (string, error) {
+				_, err := unix.CopyFileRange(from, nil, to, nil, 4, 0)
+				return "", err
+			}), nil
+		})
+	},
+	"mapped": func(_, p []string) string {
+		return opened(p[0], []string{"rw"}, func(fd int) (string, error) { return "", writeMapped(fd) })
+	},
+	"tmpfile": func(w, p []string) string {
+		return opened(p[0], []string{"wT", w[1]}, func(fd int) (string, error) {
+			var st unix.Stat_t
+			err := unix.Fstat(fd, &st)
+			return fmt.Sprintf("%o %d:%d", st.Mode, st.Uid, st.Gid), err
+		})
+	},
+	"tmplink": func(w, p []string) string {
+		return opened(p[0], []string{"wT", w[2]}, func(fd int) (string, error) {
+			return "", unix.Linkat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), unix.AT_FDCWD, p[1], unix.AT_SYMLINK_FOLLOW)
+		})
+	},
+}
+
 var (
 	aclName    = map[string]string{"acl": "system.posix_acl_access", "dacl": "system.posix_acl_default"}
 	flagNamed  = map[string]int{"none": 0, "immutable": 0x10, "append": 0x20, "nodump": 0x40, "noatime": 0x80}
 	nodeType   = map[string]uint32{"f": unix.S_IFREG, "p": unix.S_IFIFO, "s": unix.S_IFSOCK, "c": unix.S_IFCHR, "b": unix.S_IFBLK, "d": unix.S_IFDIR}
-	renameFlag = map[string]uint{"noreplace": unix.RENAME_NOREPLACE, "exchange": unix.RENAME_EXCHANGE, "whiteout": unix.RENAME_WHITEOUT, "unknown": 1 << 10}
-	openFlag   = map[rune]int{'r': unix.O_RDONLY, 'w': unix.O_WRONLY, 'a': unix.O_APPEND, 'c': unix.O_CREAT, 'x': unix.O_EXCL, 't': unix.O_TRUNC,
+	renameFlag = map[string]uint{"noreplace": unix.RENAME_NOREPLACE, "exchange": unix.RENAME_EXCHANGE,
+		"whiteout": unix.RENAME_WHITEOUT, "unknown": 1 << 10}
+	openFlag = map[rune]int{'r': unix.O_RDONLY, 'w': unix.O_WRONLY, 'a': unix.O_APPEND, 'c': unix.O_CREAT, 'x': unix.O_EXCL, 't': unix.O_TRUNC,
 		'n': unix.O_NOFOLLOW, 'd': unix.O_DIRECTORY, 'N': unix.O_NOATIME, 'T': unix.O_TMPFILE, 'P': unix.O_PATH}
 )
 
@@ -307,85 +249,4 @@ func utimes(path, atime, mtime string) error {
 		return unix.Timespec{Sec: sec}
 	}
 	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{moment(atime), moment(mtime)}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-func octal(word string) uint32 {
-	n, err := strconv.ParseUint(word, 8, 32)
-	if err != nil {
-		panic(err)
-	}
-	return uint32(n)
-}
-
-// expand writes out what is too long for a table.
-func expand(word string) string {
-	return strings.NewReplacer("NAME255", strings.Repeat("n", 255), "NAME256", strings.Repeat("n", 256),
-		"TARGET4095", strings.Repeat("t", 4095), "DEEP", strings.Repeat("x/", 2047)).Replace(word)
-}
-
-// encodeACL turns "u::rw,u:1002:r,g::r,m::rw,o::" into the bytes of the attribute (see acl(5) and linux/posix_acl_xattr.h).
-func encodeACL(text string) []byte {
-	value := binary.LittleEndian.AppendUint32(nil, 2)
-	for _, part := range strings.Split(text, ",") {
-		fields := strings.Split(part, ":")
-		tag := map[string]uint16{"u": 0x01, "g": 0x04, "m": 0x10, "o": 0x20}[fields[0]]
-		id := uint64(1<<32 - 1)
-		if fields[1] != "" {
-			id, _ = strconv.ParseUint(fields[1], 10, 32)
-			tag <<= 1
-		}
-		var rights uint16
-		for bit, letter := range "xwr" {
-			if strings.ContainsRune(fields[2], letter) {
-				rights |= 1 << bit
-			}
-		}
-		value = binary.LittleEndian.AppendUint16(value, tag)
-		value = binary.LittleEndian.AppendUint16(value, rights)
-		value = binary.LittleEndian.AppendUint32(value, uint32(id))
-	}
-	return value
-}
-
-// settableFlags leaves out what the file system says of itself (extents and the like).
-const settableFlags = 0x10 | 0x20 | 0x40 | 0x80
-
-func withPath(path string, do func(fd int) error) error {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	return do(fd)
-}
-
-func getFlags(path string) (flags int, err error) {
-	err = withPath(path, func(fd int) error {
-		flags, err = unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
-		return err
-	})
-	return flags & settableFlags, err
-}
-
-func setFlags(path string, want int) error {
-	return withPath(path, func(fd int) error {
-		flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
-		if err != nil {
-			return err
-		}
-		return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags&^settableFlags|want)
-	})
-}
-
-// getFSX asks for what lsattr -p shows, of which the attributes that can be set here are compared.
-func getFSX(path string) (text string, err error) {
-	var fsx [28]byte
-	err = withPath(path, func(fd int) error {
-		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), 0x801c581f, uintptr(unsafe.Pointer(&fsx[0])))
-		if errno != 0 {
-			return errno
-		}
-		return nil
-	})
-	return fmt.Sprintf("%x", fsx[:4]), err
 }

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -75,10 +76,14 @@ func TestOrdinaryUsersMountForOthers(t *testing.T) {
 		return m.path(name)
 	}
 	stranger := startHelper(t, nil, "call", "stranger")
-	for name, want := range map[string]string{"": "EACCES", "u::rw,u:1004:r,g::,m::r,o::": `opened: "data"`, "u::rw,u:1005:r,g::,m::r,o::": "EACCES"} {
-		path := mine("file"+strconv.Itoa(len(want)+len(name)), name)
-		if got := stranger.ask(t, m.dir+"\tread "+filepath.Base(path)+" r"); got != want {
-			t.Errorf("a stranger reads a file with the list %q: %s, want %s", name, got, want)
+	for list, want := range map[string]string{
+		"":                            "EACCES",
+		"u::rw,u:1004:r,g::,m::r,o::": `opened: "data"`,
+		"u::rw,u:1005:r,g::,m::r,o::": "EACCES",
+	} {
+		path := mine("file"+strconv.Itoa(len(want)+len(list)), list)
+		if got := stranger.ask(t, m.dir+"\tread "+filepath.Base(path)+" r"); !strings.HasPrefix(got, want) {
+			t.Errorf("a stranger reads a file with the list %q: %s, want %s", list, got, want)
 		}
 	}
 	if err := unix.Setxattr(m.pathBelow(""), aclName["dacl"], encodeACL("u::rwx,g::rwx,o::rwx"), 0); err != nil {
