@@ -59,7 +59,8 @@ const (
 // touchLoss is what a request to change nothing takes away. It comes from chown(path, -1, -1), which
 // changes the time, and the set-id bits if the caller may, and from a write that will take
 // the bits (fuse_setattr drops what tells the two apart). So they go if the caller may do the first:
-// somebody else's write takes them itself, and somebody else's chown must not.
+// somebody else's write takes them itself, and somebody else's chown must not. Before a write to a file
+// with capabilities it comes from root too, who then loses bits that it might keep.
 func (fs *FS) touchLoss(n *inode, h *fuse.InHeader) (lose func() error, err error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(n.fd, &st); err != nil {

@@ -98,8 +98,21 @@ func (fs *FS) dropSetGID(n *inode) error {
 
 // RemoveXAttr removes an extended attribute, unless somebody else holds the lock.
 func (fs *FS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fuse.Status {
-	return fs.changingXAttr(h, func(_ *inode, p *attrPath) error { return p.remove(attr) })
+	return fs.changingXAttr(h, func(n *inode, p *attrPath) error {
+		err := p.remove(attr)
+		if err == unix.EPERM && attr == fileCapability {
+			return dropCapability(n)
+		}
+		return err
+	})
 }
+
+const fileCapability = "security.capability"
+
+// dropCapability takes a file's capabilities where we may not remove the attribute, being an ordinary
+// user. The kernel asks for that before it lets anybody change the file (cap_inode_killpriv), and a
+// change of owner takes them from whoever asks.
+func dropCapability(n *inode) error { return chown(n, owner{-1, -1}) }
 
 func (fs *FS) changingXAttr(h *fuse.InHeader, do func(*inode, *attrPath) error) fuse.Status {
 	n := fs.inodes.node(h.NodeId)

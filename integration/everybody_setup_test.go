@@ -56,11 +56,16 @@ func setUp(dir string, words []string) error {
 		return unix.Lsetxattr(path, words[2], []byte("value"), 0)
 	case "acl", "dacl":
 		return unix.Setxattr(path, aclName[words[0]], encodeACL(words[2]), 0)
+	case "cap":
+		return unix.Setxattr(path, "security.capability", fileCapability, 0)
 	case "flag":
 		return setFlags(path, flagNamed[words[2]])
 	}
 	return fmt.Errorf("unknown step %q", words)
 }
+
+// fileCapability is CAP_NET_RAW, permitted and effective (struct vfs_ns_cap_data, VFS_CAP_REVISION_2).
+var fileCapability = []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // give sets the mode, and an owner if it is not the usual one.
 func give(path string, words []string) error {

@@ -7,7 +7,7 @@ import (
 
 // everyCall has a set-up and the calls that everybody makes there, each in a directory of its own, separated by |. What is
 // separated by ; is one act. The directory and what is made in it are the owner's unless a row says otherwise. A set-up knows
-// f (file), d (directory), p (fifo) NAME MODE [UID:GID]; l (symlink) NAME TARGET; h (hard link) NEW OLD; x NAME ATTRIBUTE;
+// f (file), d (directory), p (fifo) NAME MODE [UID:GID]; l (symlink) NAME TARGET; h (hard link) NEW OLD; x NAME ATTRIBUTE; cap NAME;
 // acl and dacl (default ACL) NAME TEXT; flag NAME FLAG. Where it makes no difference who asks, a few do.
 var everyCall = []struct {
 	setUp, calls string
@@ -71,7 +71,8 @@ var everyCall = []struct {
 	{"f f 6767 65534:2004", "write f w|open f wt|truncate f 3|punch f|chown f -1:2004", false},
 	{"f f 6776; f g 666", "copy g f|copy f g|write f w", false},
 	{"f f 2766; f g 666", "copy g f", false},
-	{"f f 4766; x f security.capability.none", "write f w", false},
+	{"f f 777; cap f", "write f w|write f wt|open f wt|truncate f 3|fallocate f|punch f|mapped f|chown f -1:2001|chown f -1:-1|chmod f 755|getx f security.capability", false},
+	{"f f 6777; cap f; f g 666", "write f w|copy g f|link f h; write h w|truncate f 3", false},
 	// Names and links.
 	{"f f 644; d d 755", "link f g|link d e|link f d|link none g|symlink f g|symlink f d|symlink f f|rename f d|rename d f|rename f f|rename none g|rename d d/e|rename d e|rename f d/g|mkdir d 755|mkdir none/d 755|rename d d/|rename f g/", true},
 	{"f f 600 0:0", "link f g|rename f g|rename2 f g whiteout|unlink f|open f wc", false},
@@ -129,6 +130,10 @@ var knownDifferences = []struct {
 	{"flag f immutable", "access f 2", "", false, "fuse_permission: where the kernel checks permissions it does not ask, and it knows no such flag"},
 	{"flag f immutable", "link f g", "", false, "may_linkat: it takes the source for one that can be written, so the directory's error comes first"},
 	{"6777", "chown f -1:-1", "powerless member supplementary stranger", false, "fuse_setattr: a request to change nothing, as before a write"},
+	{"cap f", "mapped f", "", false, "fuse_writepages: what was written by mapping comes as a write, and a write takes the capabilities"},
+	{"6777; cap f", "write f w", "root keeper", false, "fuse_setattr: the same request to change nothing, once the capabilities are gone"},
+	{"6777; cap f", "copy g f", "root keeper", false, "fuse_setattr, as above"},
+	{"6777; cap f", "link f h; write h w", "root keeper", false, "fuse_setattr, as above"},
 	{"6777", "mapped f", "owner", true, "fuse_writepages: what was written by mapping comes as a write, and a user's write takes the bits"},
 }
 
