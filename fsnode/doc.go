@@ -11,9 +11,31 @@
 // # Whose rights
 //
 // Mounted by root for everybody, the kernel checks permissions (default_permissions)
-// with what we report, and what a caller creates is created with the caller's fsuid and
-// fsgid, so that it belongs to it from the first moment. Mounted by an ordinary user,
-// for that user's processes, everything is done with that user's own rights.
+// with the modes and access control lists that we report, and what a caller creates is
+// created with the caller's fsuid and fsgid, so that it belongs to it from the first moment.
+//
+// The other way would be to act as the caller in every step and let the real file system
+// judge. It can't be right while names are cached: the kernel walks a cached directory without
+// asking us, so a caller would pass where it may not. To create, close and unlink a file took a user 563 µs with
+// default_permissions, 470 µs acting as the caller (with its groups from /proc), 300 µs without any
+// check, and 19 µs on the bare directory (2 cores, Linux 6.18): the difference is no reason either.
+//
+// So the real file system sees root, and what it would do to a caller that is not root is
+// done here:
+//
+//   - The set-group-id bit of what is created is left or taken by the kernel before it asks
+//     (vfs_prepare_mode), by all of the caller's groups. asCaller leaves it at that.
+//   - Set-id bits go with a write, a truncation, a change of owner or of the access control list (setid.go). The
+//     kernel says so, but not for fallocate and copy_file_range: there the caller's
+//     capabilities are read (credentials.go). The same for a set-gid bit without the right to execute, which
+//     members of the group keep.
+//   - Names of trusted attributes are left out of lists (xattr.go).
+//   - A whiteout belongs to who renames (remove.go).
+//   - Flags are set by the owner, and the protecting ones by who has the capability (ioctl.go).
+//
+// Mounted by an ordinary user, for that user's processes, everything is done with that
+// user's own rights and the kernel checks nothing. With allow_other the kernel checks as in root's
+// mount, and what others create is the mounting user's.
 //
 // # Round trips
 //

@@ -16,9 +16,13 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 		return fs.openControl(in, out)
 	}
 	c := fs.caller(&in.InHeader)
+	lose, err := fs.contentLoss(n, &in.InHeader, in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0)
+	if err != nil {
+		return status(err)
+	}
 	turn := fs.Locks.AtInode(n.real)
 	if turn == nil {
-		return fs.openPlain(n, c, in, out)
+		return fs.openPlain(n, c, in, out, lose)
 	}
 	defer turn.End()
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
@@ -27,28 +31,31 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 		}
 	}
 	turn.Opened(c.who())
-	return fs.openFile(n, c, in, out, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
+	return fs.openFile(n, c, in, out, lose, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
 }
 
 // openPlain opens what is no lock; for writing, if the guard lets the caller.
-func (fs *FS) openPlain(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	open := func() fuse.Status { return fs.openFile(n, c, in, out, fuse.FOPEN_NOFLUSH) }
+func (fs *FS) openPlain(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, lose func() error) fuse.Status {
+	open := func() fuse.Status { return fs.openFile(n, c, in, out, lose, fuse.FOPEN_NOFLUSH) }
 	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY && in.Flags&unix.O_TRUNC == 0 {
 		return open()
 	}
 	return fs.guarded(n, lockmgr.WriteOpen, c.who, open)
 }
 
-func (fs *FS) openFile(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, flags uint32) fuse.Status {
+func (fs *FS) openFile(
+	n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, lose func() error, flags uint32,
+) fuse.Status {
 	fd, err := fs.open(n, realFlags(in.Flags))
+	if err == unix.EPERM && in.Flags&unix.O_APPEND != 0 { // an append-only file
+		fd, err = fs.open(n, realFlags(in.Flags)|unix.O_APPEND)
+	}
 	if err != nil {
 		return status(err)
 	}
-	if in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0 {
-		if err := fs.killPrivileges(fd); err != nil {
-			unix.Close(fd)
-			return status(err)
-		}
+	if err := lose(); err != nil {
+		unix.Close(fd)
+		return status(err)
 	}
 	h := &handle{fd: fd, node: n}
 	if in.Flags&unix.O_DIRECT != 0 {
@@ -165,10 +172,14 @@ func (fs *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 	if h.node == nil {
 		return fs.writeControl(in, data)
 	}
+	lose, err := fs.contentLoss(h.node, &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0)
+	if err != nil {
+		return 0, status(err)
+	}
 	var written int
 	c := fs.caller(&in.InHeader)
 	who := fs.writerOf(h, c, in.WriteFlags&fuse.WRITE_CACHE != 0)
-	st := fs.altering(h, c, who, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0, func() (err error) {
+	st := fs.altering(h, c, who, lose, func() (err error) {
 		fd, data, err := fs.writeTarget(h, data, in)
 		if err == nil {
 			written, err = pwrite(fd, data, in)
@@ -188,39 +199,15 @@ func pwrite(fd int, data []byte, in *fuse.WriteIn) (int, error) {
 }
 
 // altering changes the content of a file through a handle, which may be older than the lock
-// that the file is now. What lets it run with other rights goes, if the caller has no right
-// to keep it.
-func (fs *FS) altering(h *handle, c *caller, who func() lockmgr.Identity, kill bool, do func() error) fuse.Status {
+// that the file is now. What lets it run with other rights goes first.
+func (fs *FS) altering(h *handle, c *caller, who func() lockmgr.Identity, lose, do func() error) fuse.Status {
 	alter := func() fuse.Status {
-		if kill {
-			if err := fs.killPrivileges(h.fd); err != nil {
-				return status(err)
-			}
+		if err := lose(); err != nil {
+			return status(err)
 		}
 		return status(do())
 	}
 	return fs.guarded(h.node, lockmgr.WriteBytes, who, func() fuse.Status { return fs.changing(h.node, c, alter) })
-}
-
-// killPrivileges takes the set-uid bit, and the set-gid bit where it means one, from a file
-// that is about to change: root may keep them, the caller may not. Of an ordinary user the
-// real file system takes them itself.
-func (fs *FS) killPrivileges(fd int) error {
-	if !fs.ForAll {
-		return nil
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return err
-	}
-	mode := st.Mode &^ unix.S_ISUID
-	if mode&unix.S_IXGRP != 0 {
-		mode &^= unix.S_ISGID
-	}
-	if mode == st.Mode || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil
-	}
-	return unix.Fchmod(fd, mode&07777)
 }
 
 // Flush is a close of one descriptor of the creating handle of a lock; other handles
@@ -269,9 +256,12 @@ func (fs *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	if h == nil || h.node == nil {
 		return fuse.EBADF
 	}
-	// This request does not say whether the caller may keep set-id bits; only root may.
+	lose, err := fs.unsaidLoss(h.node, &in.InHeader)
+	if err != nil {
+		return status(err)
+	}
 	c := fs.caller(&in.InHeader)
-	return fs.altering(h, c, c.who, in.Uid != 0, func() error {
+	return fs.altering(h, c, c.who, lose, func() error {
 		return retry(func() error { return unix.Fallocate(h.fd, in.Mode, int64(in.Offset), int64(in.Length)) })
 	})
 }
@@ -297,9 +287,13 @@ func (fs *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32
 	if sight, _ := fs.sight(from.node, fs.caller(&in.InHeader)); sight == lockmgr.Fresh {
 		return 0, fuse.Status(unix.EXDEV) // the caller copies what it is shown
 	}
+	lose, err := fs.unsaidLoss(to.node, &in.InHeader)
+	if err != nil {
+		return 0, status(err)
+	}
 	var copied int
 	c := fs.caller(&in.InHeader)
-	st := fs.altering(to, c, c.who, in.Uid != 0, func() (err error) {
+	st := fs.altering(to, c, c.who, lose, func() (err error) {
 		copied, err = retryFd(func() (int, error) {
 			return unix.CopyFileRange(from.fd, &offIn, to.fd, &offOut, int(min(in.Len, 1<<30)), int(in.Flags))
 		})

@@ -54,7 +54,8 @@ func (fs *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, new string) fuse
 	if from == nil || to == nil || isControl(in.NodeId, old) || isControl(in.Newdir, new) {
 		return fuse.EACCES
 	}
-	r := renaming{fs: fs, from: from, to: to, old: old, new: new, flags: in.Flags, c: fs.caller(&in.InHeader)}
+	r := renaming{fs: fs, from: from, to: to, old: old, new: new, flags: in.Flags,
+		h: &in.InHeader, c: fs.caller(&in.InHeader)}
 	return r.run()
 }
 
@@ -64,6 +65,7 @@ type renaming struct {
 	from, to *inode
 	old, new string
 	flags    uint32
+	h        *fuse.InHeader
 	c        *caller
 
 	source, target   *lockmgr.Turn // nil for a name that is no lock
@@ -79,13 +81,22 @@ func (r *renaming) run() fuse.Status {
 	if st := r.guard(); !st.Ok() {
 		return st
 	}
-	err := unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags))
+	err := r.rename()
 	if err == nil {
 		r.record()
 		r.fs.guarding(r.from, r.old)
 		r.fs.guarding(r.to, r.new)
 	}
 	return status(err)
+}
+
+// rename leaves a whiteout that is the caller's, if it asks for one.
+func (r *renaming) rename() error {
+	do := func() error { return unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags)) }
+	if r.flags&unix.RENAME_WHITEOUT != 0 {
+		return r.fs.asCaller(r.h, do)
+	}
+	return do()
 }
 
 // guard asks about the names that are no locks: the one moves away, the other is replaced.

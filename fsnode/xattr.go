@@ -1,13 +1,11 @@
 package fsnode
 
 import (
+	"bytes"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
-
-// attrPath is a path to the inode that follows no link of the tree. Symbolic links have
-// none: the kernel has no extended attributes by descriptor for them.
-func (n *inode) attrPath() (string, bool) { return "/proc/self/fd/" + n.link, !n.isSymlink() }
 
 // GetXAttr reads an extended attribute.
 func (fs *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
@@ -15,12 +13,13 @@ func (fs *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []
 	if n == nil {
 		return 0, fuse.ENODATA
 	}
-	path, ok := n.attrPath()
-	if !ok {
+	p, err := fs.attrPath(n)
+	if err != nil {
 		return 0, fuse.ENODATA
 	}
-	size, err := unix.Getxattr(path, attr, dest)
-	return xattrSize(size, len(dest), err, func() (int, error) { return unix.Getxattr(path, attr, nil) })
+	defer p.close()
+	size, err := p.get(attr, dest)
+	return xattrSize(size, len(dest), err, func() (int, error) { return p.get(attr, nil) })
 }
 
 // ListXAttr lists the names of extended attributes.
@@ -29,12 +28,36 @@ func (fs *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint3
 	if n == nil {
 		return 0, fuse.OK
 	}
-	path, ok := n.attrPath()
-	if !ok {
+	p, err := fs.attrPath(n)
+	if err != nil {
 		return 0, fuse.OK
 	}
-	size, err := unix.Listxattr(path, dest)
-	return xattrSize(size, len(dest), err, func() (int, error) { return unix.Listxattr(path, nil) })
+	defer p.close()
+	names, err := p.list()
+	if err != nil {
+		return 0, status(err)
+	}
+	names = visible(names, h)
+	if len(names) > len(dest) {
+		return uint32(len(names)), fuse.ERANGE
+	}
+	return uint32(copy(dest, names)), fuse.OK
+}
+
+// visible leaves out the names that only an administrator sees: the real file system shows them to
+// us (ext4_xattr_trusted_list and its like ask for CAP_SYS_ADMIN).
+func visible(names []byte, h *fuse.InHeader) []byte {
+	trusted := []byte("trusted.")
+	if !bytes.Contains(names, trusted) || credentialsOf(h).has(unix.CAP_SYS_ADMIN) {
+		return names
+	}
+	var shown []byte
+	for _, name := range bytes.SplitAfter(names, []byte{0}) {
+		if !bytes.HasPrefix(name, trusted) {
+			shown = append(shown, name...)
+		}
+	}
+	return shown
 }
 
 // xattrSize answers with the size that is needed, which go-fuse wants along with ERANGE
@@ -50,24 +73,56 @@ func xattrSize(size, room int, err error, ask func() (int, error)) (uint32, fuse
 
 // SetXAttr sets an extended attribute, unless somebody else holds the lock.
 func (fs *FS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
-	return fs.changingXAttr(&in.InHeader, func(path string) error {
-		return unix.Setxattr(path, attr, data, int(in.Flags))
+	return fs.changingXAttr(&in.InHeader, func(n *inode, p *attrPath) error {
+		if err := p.set(attr, data, int(in.Flags)); err != nil {
+			return err
+		}
+		if in.SetXAttrFlags&fuse.SETXATTR_ACL_KILL_SGID != 0 && attr == accessACL { // said of a default one too
+			return fs.dropSetGID(n)
+		}
+		return nil
 	})
+}
+
+const accessACL = "system.posix_acl_access"
+
+// dropSetGID goes with an access control list that is set by somebody who may not have the bit, as
+// posix_acl_update_mode would see to if it knew who asks.
+func (fs *FS) dropSetGID(n *inode) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(n.fd, &st); err != nil || st.Mode&unix.S_ISGID == 0 {
+		return err
+	}
+	return fs.chmod(n, st.Mode&^unix.S_ISGID)
 }
 
 // RemoveXAttr removes an extended attribute, unless somebody else holds the lock.
 func (fs *FS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fuse.Status {
-	return fs.changingXAttr(h, func(path string) error { return unix.Removexattr(path, attr) })
+	return fs.changingXAttr(h, func(n *inode, p *attrPath) error {
+		err := p.remove(attr)
+		if err == unix.EPERM && attr == fileCapability {
+			return dropCapability(n)
+		}
+		return err
+	})
 }
 
-func (fs *FS) changingXAttr(h *fuse.InHeader, do func(path string) error) fuse.Status {
+const fileCapability = "security.capability"
+
+// dropCapability takes a file's capabilities where we may not remove the attribute, being an ordinary
+// user. The kernel asks for that before it lets anybody change the file (cap_inode_killpriv), and a
+// change of owner takes them from whoever asks.
+func dropCapability(n *inode) error { return chown(n, owner{-1, -1}) }
+
+func (fs *FS) changingXAttr(h *fuse.InHeader, do func(*inode, *attrPath) error) fuse.Status {
 	n := fs.inodes.node(h.NodeId)
 	if n == nil {
 		return fuse.EPERM
 	}
-	path, ok := n.attrPath()
-	if !ok {
-		return fuse.EPERM
+	p, err := fs.attrPath(n)
+	if err != nil {
+		return status(err)
 	}
-	return fs.changing(n, fs.caller(h), func() fuse.Status { return status(do(path)) })
+	defer p.close()
+	return fs.changing(n, fs.caller(h), func() fuse.Status { return status(do(n, p)) })
 }

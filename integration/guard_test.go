@@ -15,11 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withFlags starts the mount with more flags.
-func withFlags(flags ...string) mountOption {
-	return func(m *mount) { m.flags = append(m.flags, flags...) }
-}
-
 // helpWrite is a process that writes, told one system call a line on stdin, and prints what comes of each: the errno.
 // "open" keeps the descriptor for those that name no file.
 func helpWrite([]string) error {

@@ -31,6 +31,7 @@ var helpers = map[string]func(arguments []string) error{
 	"append":      helpAppend,
 	"churn":       helpChurn,
 	"locking":     helpLocking,
+	"call":        helpCall,
 }
 
 func runHelper(name string, arguments []string) int {

@@ -56,6 +56,11 @@ func identifiedByProc() mountOption {
 // withContent fills the sessions directory before it is mounted over.
 func withContent(fill func(dir string)) mountOption { return func(m *mount) { m.prepare = fill } }
 
+// withFlags starts the mount with more flags.
+func withFlags(flags ...string) mountOption {
+	return func(m *mount) { m.flags = append(m.flags, flags...) }
+}
+
 // before has something done in the sessions directory before it is mounted over.
 func before(do func(m *mount)) mountOption {
 	return func(m *mount) { m.prepare = func(string) { do(m) } }

@@ -61,8 +61,7 @@ func fuseOptions(fs *fsnode.FS, o Options) *fuse.MountOptions {
 		DirectMountFlags:   o.flags,
 		Options:            o.words,
 		Logger:             log.New(fs.Log, "", 0),
-		// Without it every write asks us for security.capability first.
-		ExtraCapabilities: fuse.CAP_HANDLE_KILLPRIV_V2,
+		ExtraCapabilities:  capabilities,
 	}
 	if opts.DirectMountStrict {
 		opts.Options = nil
@@ -72,18 +71,19 @@ func fuseOptions(fs *fsnode.FS, o Options) *fuse.MountOptions {
 			}
 		}
 	}
-	if fs.ForAll || o.AllowOther {
+	if fs.ForAll || o.AllowOther { // the kernel checks permissions, with the access control lists
 		opts.Options = append(opts.Options, "default_permissions")
-	}
-	if fs.ForAll {
-		// The umask is for us to apply: not where a directory has a default ACL.
 		opts.EnableAcl = true
-		// Containers with user namespaces may map the mount's owners.
-		opts.IDMappedMount = true
-		opts.ExtraCapabilities |= fuse.CAP_DONT_MASK
 	}
+	// Containers with user namespaces may map the owners of root's mount.
+	opts.IDMappedMount = fs.ForAll
 	return opts
 }
+
+// capabilities are what we ask the kernel for: to leave it to us to take set-id bits away (without
+// that every write asks for security.capability first), also with a change of the access control
+// list; and to leave the umask to us, which does not count where a directory has a default ACL.
+const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT | fuse.CAP_DONT_MASK
 
 func checkDevice() error {
 	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
