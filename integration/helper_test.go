@@ -19,12 +19,13 @@ const helperEnv = "SESSIONLOCKFS_TEST_HELPER"
 
 // helpers end when their stdin does, so none outlives its test. Each prints a line when it has done its part.
 var helpers = map[string]func(arguments []string) error{
-	"hold":      helpHold,
-	"hold-many": helpHoldMany,
-	"try":       helpTry,
-	"remove":    helpRemove,
-	"bystander": helpBystander,
-	"fight":     helpFight,
+	"hold":       helpHold,
+	"hold-many":  helpHoldMany,
+	"try":        helpTry,
+	"remove":     helpRemove,
+	"bystander":  helpBystander,
+	"fight":      helpFight,
+	"difference": helpDifference,
 }
 
 func runHelper(name string, arguments []string) int {

@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// firstTree makes what a program finds: what belongs to each user, with each kind of directory that has rules of its own.
+func firstTree(dir string) error {
+	step := func(errs ...error) error { return errors.Join(errs...) }
+	own := func(name string, mode uint32, uid, gid int) error {
+		return step(unix.Lchown(dir+"/"+name, uid, gid), unix.Chmod(dir+"/"+name, mode))
+	}
+	made := func(name string, mode uint32, uid, gid int) error {
+		return step(unix.Mkdir(dir+"/"+name, 0o700), own(name, mode, uid, gid))
+	}
+	written := func(name, text string, mode uint32, uid, gid int) error {
+		return step(os.WriteFile(dir+"/"+name, []byte(text), 0o600), own(name, mode, uid, gid))
+	}
+	return step(
+		unix.Mkdir(dir, 0o700), own(".", 0o777, 0, 0),
+		made("a", 0o777, 1001, 1001),
+		made("b", 0o2775, 1001, sharedGroup), // what is made in it is the group's
+		made("c", 0o1777, 0, 0),              // only its owner removes from it
+		made("d", 0o755, 1002, 1002),
+		written("e", "the member's", 0o664, 1001, sharedGroup),
+		written("f", "of everybody, with rights", 0o6777, 1002, sharedGroup),
+		unix.Symlink("a", dir+"/g"),
+		written("a/a", strings.Repeat("long ", 3000), 0o666, 1001, 1001),
+		written("c/a", "the stranger's", 0o644, 1002, 1002),
+		made("a/b", 0o777, 1002, sharedGroup),
+	)
+}
+
+// treeState tells all of a tree, one line for each entry, in the order of the names.
+func treeState(root string) []string {
+	s := survey{root: root, links: map[uint64]string{}}
+	filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			s.lines = append(s.lines, fmt.Sprintf("%s: %v", s.name(path), errors.Unwrap(err)))
+			return nil
+		}
+		s.entry(path)
+		return nil
+	})
+	return s.lines
+}
+
+type survey struct {
+	root  string
+	links map[uint64]string // the first name of each inode
+	lines []string
+}
+
+func (s *survey) name(path string) string {
+	return fmt.Sprintf("%q", strings.ReplaceAll("."+strings.TrimPrefix(path, s.root), strings.Repeat("n", unix.NAME_MAX), "n…"))
+}
+
+func (s *survey) entry(path string) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		s.lines = append(s.lines, s.name(path)+": "+errnoName(err))
+		return
+	}
+	line := s.name(path) + " " + statText(&st)
+	if first, known := s.links[st.Ino]; known {
+		s.lines = append(s.lines, line+" same as "+first)
+		return
+	}
+	s.links[st.Ino] = s.name(path)
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		line += " " + contentText(path)
+	case unix.S_IFLNK:
+		target, err := os.Readlink(path)
+		line += fmt.Sprintf(" -> %s %v", brief([]byte(target)), err)
+	}
+	s.lines = append(s.lines, line+xattrsText(path))
+}
+
+// contentText tells the data of a file, and by leaving it out where the holes are.
+func contentText(path string) string {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOATIME, 0)
+	if err != nil {
+		return errnoName(err)
+	}
+	defer unix.Close(fd)
+	var text []string
+	for at := int64(0); ; {
+		start, err := unix.Seek(fd, at, unix.SEEK_DATA)
+		if err == unix.ENXIO {
+			return strings.Join(text, " ")
+		}
+		if err != nil {
+			return errnoName(err)
+		}
+		if at, err = unix.Seek(fd, start, unix.SEEK_HOLE); err != nil {
+			return errnoName(err)
+		}
+		data := make([]byte, min(at-start, 1<<22))
+		n, err := unix.Pread(fd, data, start)
+		text = append(text, fmt.Sprintf("[%d,%d) %s", start, at, brief(data[:max(n, 0)])))
+		if err != nil || n < len(data) {
+			text = append(text, fmt.Sprintf("%d read, %v", n, err))
+		}
+	}
+}
+
+func xattrsText(path string) string {
+	list := make([]byte, 1<<16)
+	n, err := unix.Llistxattr(path, list)
+	if err != nil {
+		return " xattrs " + errnoName(err)
+	}
+	text := ""
+	for _, name := range xattrNames(list[:n]) {
+		value := make([]byte, 1<<16)
+		n, err := unix.Lgetxattr(path, name, value)
+		text += fmt.Sprintf(" %s=%s", abbreviated(name), brief(value[:max(n, 0)]))
+		if err != nil {
+			text += errnoName(err)
+		}
+	}
+	return text
+}
