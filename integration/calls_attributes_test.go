@@ -98,8 +98,12 @@ func callStat(o operation) call {
 	}}
 }
 
+func (o operation) statxFlags() int {
+	return noFollow(o.pick) | one(o.choice, 0, 0, unix.AT_STATX_FORCE_SYNC, unix.AT_STATX_DONT_SYNC)
+}
+
 func callStatx(o operation) call {
-	flags := noFollow(o.pick) | one(o.choice, 0, 0, unix.AT_STATX_FORCE_SYNC, unix.AT_STATX_DONT_SYNC)
+	flags := o.statxFlags()
 	return call{fmt.Sprintf("%q, %#x", o.path, flags), func(c *caller) (string, error) {
 		var st unix.Statx_t
 		if err := unix.Statx(c.dir(o), o.path, flags, unix.STATX_BASIC_STATS|unix.STATX_BTIME, &st); err != nil {

@@ -73,15 +73,33 @@ func callAppend(o operation) call {
 	}}
 }
 
+func (o operation) whence() int {
+	return one(o.pick, unix.SEEK_SET, unix.SEEK_CUR, unix.SEEK_END, unix.SEEK_DATA, unix.SEEK_HOLE, unix.SEEK_HOLE)
+}
+
+func (o operation) searchesData() bool {
+	return o.kind.name == "lseek" && (o.whence() == unix.SEEK_DATA || o.whence() == unix.SEEK_HOLE)
+}
+
 func callSeek(o operation) call {
-	whence := one(o.pick, unix.SEEK_SET, unix.SEEK_CUR, unix.SEEK_END, unix.SEEK_DATA, unix.SEEK_HOLE, unix.SEEK_HOLE)
+	whence := o.whence()
 	return call{fmt.Sprintf("fd%d, %d, %d", o.slot, o.offset, whence), func(c *caller) (string, error) {
 		if isDirectory(c.fd(o.slot)) && whence != unix.SEEK_SET {
 			return "", nil // where a directory ends is for each file system to say
 		}
+		if o.searchesData() {
+			defer c.stay(o.slot)()
+		}
 		n, err := unix.Seek(c.fd(o.slot), o.offset, whence)
 		return fmt.Sprint(n), err
 	}}
+}
+
+// stay gives a function that takes a descriptor back to where it is now: what came of a search for data may not have
+// consequences, since the sides need not agree on it (see allocates).
+func (c *caller) stay(slot int) func() {
+	at, _ := unix.Seek(c.fd(slot), 0, unix.SEEK_CUR)
+	return func() { unix.Seek(c.fd(slot), at, unix.SEEK_SET) }
 }
 
 // callMap writes through a mapping, up to the end of the file: what is past it is a SIGBUS and no errno.
@@ -109,9 +127,20 @@ func callMap(o operation) call {
 
 func callFallocate(o operation) call {
 	mode := o.fallocateMode()
-	return plain(fmt.Sprintf("fd%d, %#x, %d, %d", o.slot, mode, o.offset, o.length), func(c *caller) error {
-		return unix.Fallocate(c.fd(o.slot), mode, o.offset, int64(o.length))
-	})
+	return call{fmt.Sprintf("fd%d, %#x, %d, %d", o.slot, mode, o.offset, o.length), func(c *caller) (string, error) {
+		if err := unix.Fallocate(c.fd(o.slot), mode, o.offset, int64(o.length)); err != nil {
+			return "", err
+		}
+		var st unix.Stat_t
+		err := unix.Fstat(c.fd(o.slot), &st)
+		return fmt.Sprintf("blocks %d", st.Blocks), err
+	}}
+}
+
+// allocates says whether the operation may leave blocks that are allocated and not written. Whether those are data or a
+// hole depends on what of them is in the page cache of ext4 (mapping_seek_hole_data), and so on how far was read ahead.
+func (o operation) allocates() bool {
+	return o.kind.name == "fallocate" && o.fallocateMode()&unix.FALLOC_FL_PUNCH_HOLE == 0
 }
 
 func (o operation) fallocateMode() uint32 {

@@ -1,16 +1,52 @@
 package integration
 
-// knownDifference is something that FUSE itself does otherwise, whatever the file system behind it does. The bare side
-// is not asked then, and takes the mount's answer for its own, so that the trees stay the same.
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// knownDifference is something that FUSE itself does otherwise, whatever the file system behind it does.
 type knownDifference struct {
 	call   string
 	when   func(*caller, operation) bool // looks at the bare side, before the call
-	answer string                        // what the mount must answer, and nothing else
 	reason string                        // the kernel's function
+
+	// answer is what the mount must answer, and nothing else. The bare side is not asked: it takes this for its own
+	// answer, so that the trees stay the same.
+	answer string
+	// instead is for a call that changes nothing: what the mount may say, when the bare side says the given.
+	instead func(bare string) string
 }
 
 func knownDifferences() []knownDifference {
-	return []knownDifference{}
+	return []knownDifference{
+		{
+			call: "fallocate", when: reachesWith(unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE),
+			reason: "fuse_file_fallocate() has no other modes than to keep the size, to punch and to zero",
+			answer: "ENOTSUP",
+		},
+		{
+			call: "statx", when: func(_ *caller, o operation) bool { return o.statxFlags()&unix.AT_STATX_DONT_SYNC != 0 },
+			reason:  "fuse_update_get_attr() does not ask for the time of birth, if it may answer with what it has",
+			instead: func(bare string) string { return strings.Replace(bare, "birth plausible", "birth unknown", 1) },
+		},
+	}
+}
+
+// reachesWith tells the fallocates of these modes that vfs_fallocate() lets through to the file system.
+func reachesWith(modes ...uint32) func(*caller, operation) bool {
+	return func(c *caller, o operation) bool {
+		var st unix.Stat_t
+		flags, err := unix.FcntlInt(uintptr(c.fd(o.slot)), unix.F_GETFL, 0)
+		if err != nil || unix.Fstat(c.fd(o.slot), &st) != nil {
+			return false
+		}
+		writable := flags&unix.O_PATH == 0 && (flags&unix.O_ACCMODE == unix.O_WRONLY || flags&unix.O_ACCMODE == unix.O_RDWR)
+		return slices.Contains(modes, o.fallocateMode()) && o.offset >= 0 && o.length > 0 && writable &&
+			st.Mode&unix.S_IFMT == unix.S_IFREG
+	}
 }
 
 // knownAnswer is what the bare side says instead of making the call.
@@ -19,9 +55,19 @@ func (c *caller) knownAnswer(o operation) (string, bool) {
 		return "", false
 	}
 	for _, known := range knownDifferences() {
-		if known.call == o.kind.name && known.when(c, o) {
+		if known.answer != "" && known.call == o.kind.name && known.when(c, o) {
 			return known.answer, true
 		}
 	}
 	return "", false
+}
+
+// mayInstead says whether the mount may answer this where the bare side answered that.
+func mayInstead(o operation, mount, bare string) bool {
+	for _, known := range knownDifferences() {
+		if known.instead != nil && known.call == o.kind.name && known.when(nil, o) && known.instead(bare) == mount {
+			return true
+		}
+	}
+	return false
 }

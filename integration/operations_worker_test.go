@@ -145,20 +145,22 @@ func (c *caller) become(dir string) error {
 func (c *caller) perform(o operation) (result string) {
 	c.work <- func() {
 		unix.Umask(o.umask)
-		if answer, known := c.knownAnswer(o); known {
-			result = answer
-			return
-		}
 		watched := c.watch(o)
-		text, err := o.kind.call(o).do(c)
-		result = "ok " + text
-		if err != nil {
-			result = errnoName(err)
-		}
-		result += watched.changes(c.watch(o))
+		result = c.answer(o) + watched.changes(c.watch(o))
 	}
 	<-c.done
 	return result
+}
+
+func (c *caller) answer(o operation) string {
+	if answer, known := c.knownAnswer(o); known {
+		return answer
+	}
+	text, err := o.kind.call(o).do(c)
+	if err != nil {
+		return errnoName(err)
+	}
+	return "ok " + text
 }
 
 func errnoName(err error) string {

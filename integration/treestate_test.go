@@ -75,26 +75,30 @@ func (s *survey) entry(path string) {
 	s.links[st.Ino] = s.name(path)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		line += " " + contentText(path)
+		line += contentText(path)
 	case unix.S_IFLNK:
 		target, err := os.Readlink(path)
 		line += fmt.Sprintf(" -> %s %v", brief([]byte(target)), err)
 	}
-	s.lines = append(s.lines, line+xattrsText(path))
+	s.lines = append(s.lines, line)
+	s.lines = append(s.lines, fmt.Sprintf("%s has%s", s.name(path), xattrsText(path)))
 }
 
-// contentText tells the data of a file, and by leaving it out where the holes are.
+// dataMark is before what a line says of data and holes.
+const dataMark = " data"
+
+// contentText tells what is in a file beside zeros, block by block, and where its data is.
 func contentText(path string) string {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOATIME, 0)
 	if err != nil {
 		return errnoName(err)
 	}
 	defer unix.Close(fd)
-	var text []string
+	var content, data strings.Builder
 	for at := int64(0); ; {
 		start, err := unix.Seek(fd, at, unix.SEEK_DATA)
 		if err == unix.ENXIO {
-			return strings.Join(text, " ")
+			return content.String() + dataMark + data.String()
 		}
 		if err != nil {
 			return errnoName(err)
@@ -102,13 +106,27 @@ func contentText(path string) string {
 		if at, err = unix.Seek(fd, start, unix.SEEK_HOLE); err != nil {
 			return errnoName(err)
 		}
-		data := make([]byte, min(at-start, 1<<22))
-		n, err := unix.Pread(fd, data, start)
-		text = append(text, fmt.Sprintf("[%d,%d) %s", start, at, brief(data[:max(n, 0)])))
-		if err != nil || n < len(data) {
-			text = append(text, fmt.Sprintf("%d read, %v", n, err))
+		fmt.Fprintf(&data, " [%d,%d)", start, at)
+		if err := blocksText(fd, start, at, &content); err != nil {
+			return content.String() + errnoName(err)
 		}
 	}
+}
+
+// blocksText tells the blocks that hold something else than zeros.
+func blocksText(fd int, start, end int64, text *strings.Builder) error {
+	const size = 4096
+	block := make([]byte, size)
+	for at := start; at < end; at += size {
+		n, err := unix.Pread(fd, block[:min(size, end-at)], at)
+		if err != nil {
+			return err
+		}
+		if strings.Trim(string(block[:n]), "\x00") != "" {
+			fmt.Fprintf(text, " %d: %s", at, brief(block[:n]))
+		}
+	}
+	return nil
 }
 
 func xattrsText(path string) string {
