@@ -51,8 +51,8 @@ func plain(arguments string, do func(*caller) error) call {
 
 func openingCalls() []kind {
 	return []kind{
-		{"open", 24, onePath, callOpen},
-		{"close", 5, nothing, func(o operation) call {
+		{"open", 20, onePath, callOpen},
+		{"close", 2, nothing, func(o operation) call {
 			return plain(fmt.Sprintf("fd%d", o.slot), func(c *caller) error { return c.close(o.slot) })
 		}},
 		{"dup", 1, nothing, callDup},
@@ -73,12 +73,11 @@ func openingCalls() []kind {
 func callOpen(o operation) call {
 	flags := openFlags(o.flags)
 	return call{fmt.Sprintf("fd%d, %q, %s, %04o", o.slot, o.path, openFlagsText(flags), o.mode), func(c *caller) (string, error) {
-		c.close(o.slot)
 		fd, err := unix.Openat(c.dir(o), o.path, flags|unix.O_NONBLOCK|unix.O_CLOEXEC, o.mode)
 		if err != nil {
 			return "", err
 		}
-		c.descriptors[o.slot] = fd
+		c.keep(o.slot, fd)
 		return fstatText(fd)
 	}}
 }
@@ -87,12 +86,15 @@ func callOpen(o operation) call {
 func openFlags(bits uint16) int {
 	flags := one(byte(bits&3), unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR)
 	for _, f := range []struct{ flag, shift, mask, value int }{
-		{unix.O_CREAT, 2, 1, 1}, {unix.O_EXCL, 3, 3, 3}, {unix.O_TRUNC, 5, 3, 3},
+		{unix.O_EXCL, 3, 3, 3}, {unix.O_TRUNC, 5, 3, 3},
 		{unix.O_APPEND, 7, 3, 3}, {unix.O_NOFOLLOW, 9, 3, 3},
 	} {
 		if int(bits)>>f.shift&f.mask == f.value {
 			flags |= f.flag
 		}
+	}
+	if bits>>2&0x201 != 0 {
+		flags |= unix.O_CREAT
 	}
 	switch bits >> 11 {
 	case 0, 1:
@@ -133,13 +135,9 @@ func openFlagsText(flags int) string {
 
 func callDup(o operation) call {
 	return plain(fmt.Sprintf("fd%d = fd%d", o.slot, o.slot2), func(c *caller) error {
-		if o.slot == o.slot2 {
-			return nil
-		}
 		fd, err := unix.Dup(c.fd(o.slot2))
 		if err == nil {
-			c.close(o.slot)
-			c.descriptors[o.slot] = fd
+			c.keep(o.slot, fd)
 		}
 		return err
 	})

@@ -32,7 +32,7 @@ type operation struct {
 }
 
 // slots is how many descriptors the operations of one program keep open at a time.
-const slots = 4
+const slots = 3
 
 // user is who makes a call.
 type user struct {
@@ -70,7 +70,7 @@ func decodeOne(table []*kind, r []byte) operation {
 		kind:    table[int(binary.LittleEndian.Uint16(r))%len(table)],
 		user:    int(r[2]&15) % len(users()),
 		watched: r[2]&0x30 == 0,
-		at:      r[2]&0xc0 == 0,
+		at:      r[2]&0xc0 == 0 && r[3]&0xc0 == 0,
 		umask:   one(r[3], 0o022, 0o022, 0o002, 0o077, 0o027, 0, 0, 0o700),
 		path:    pathFrom(binary.LittleEndian.Uint16(r[4:])),
 		path2:   pathFrom(binary.LittleEndian.Uint16(r[6:])),
@@ -89,18 +89,18 @@ func decodeOne(table []*kind, r []byte) operation {
 // one selects from a short table.
 func one[T any](selector byte, table ...T) T { return table[int(selector)%len(table)] }
 
-// pathFrom makes a path of one to three of a few names, so that operations meet; now and then a strange one.
+// pathFrom makes a path of one to three of a few names, so that operations meet: in most cases one that starts with a
+// directory of the first tree. Now and then a strange one.
 func pathFrom(bits uint16) string {
-	var names []string
-	for i := range max(1, int(bits&3)) {
-		names = append(names, string("abcdefgh"[bits>>(2+3*i)&7]))
-	}
-	path := strings.Join(names, "/")
+	name := func(shift, of int) string { return string("abcdefgh"[int(bits>>shift)%of]) }
+	dir := one(byte(bits>>3), "a", "a", "b", "b", "c", "d", "g", "a/b", "h", name(6, 8))
+	path := one(byte(bits), name(3, 8), name(3, 8), name(3, 8), dir+"/"+name(7, 4), dir+"/"+name(7, 4), dir+"/"+name(7, 8),
+		dir+"/"+name(7, 8), dir+"/"+name(7, 3)+"/"+name(9, 2))
 	switch bits >> 11 {
 	case 31:
-		names[len(names)-1] = one(byte(bits), ".", "..", "", "sp ace", "new\nline", "\xff\xfe", "Cargo.lock",
+		strange := one(byte(bits>>3), ".", "..", "", "sp ace", "new\nline", "\xff\xfe", "Cargo.lock",
 			strings.Repeat("n", unix.NAME_MAX), strings.Repeat("n", unix.NAME_MAX+1), "a.lockfile")
-		return strings.Join(names, "/")
+		return one(byte(bits), strange, dir+"/"+strange)
 	case 30:
 		return path + "/"
 	case 29:

@@ -170,8 +170,21 @@ func errnoName(err error) string {
 	return err.Error()
 }
 
-// fd is the descriptor in a slot; -1 if there is none.
-func (c *caller) fd(slot int) int { return c.descriptors[slot] }
+// fd is the descriptor in a slot, or in the next that has one; -1 if none has.
+func (c *caller) fd(slot int) int {
+	for i := range slots {
+		if fd := c.descriptors[(slot+i)%slots]; fd >= 0 {
+			return fd
+		}
+	}
+	return -1
+}
+
+// keep puts a descriptor into a slot, in the place of what is there.
+func (c *caller) keep(slot, fd int) {
+	c.close(slot)
+	c.descriptors[slot] = fd
+}
 
 func (c *caller) close(slot int) error {
 	fd := c.descriptors[slot]

@@ -31,9 +31,17 @@ func firstTree(dir string) error {
 		written("e", "the member's", 0o664, 1001, sharedGroup),
 		written("f", "of everybody, with rights", 0o6777, 1002, sharedGroup),
 		unix.Symlink("a", dir+"/g"),
-		written("a/a", strings.Repeat("long ", 3000), 0o666, 1001, 1001),
-		written("c/a", "the stranger's", 0o644, 1002, 1002),
 		made("a/b", 0o777, 1002, sharedGroup),
+		written("a/a", strings.Repeat("long ", 3000), 0o666, 1001, 1001),
+		written("a/b/a", strings.Repeat("of all ", 1000), 0o777, 0, 0),
+		unix.Mkfifo(dir+"/a/c", 0o666),
+		written("b/a", "the group's", 0o2660, 0, sharedGroup),
+		unix.Symlink("../a/b", dir+"/b/b"),
+		written("b/c", "only root's", 0o600, 0, 0),
+		written("c/a", "the stranger's", 0o644, 1002, 1002),
+		made("c/b", 0o3777, 1002, 1002),
+		written("d/a", strings.Repeat("deep ", 5000), 0o4755, 1002, 1002),
+		unix.Link(dir+"/d/a", dir+"/d/b"),
 	)
 }
 
