@@ -87,7 +87,7 @@ func callSeek(o operation) call {
 		if isDirectory(c.fd(o.slot)) && whence != unix.SEEK_SET {
 			return "", nil // where a directory ends is for each file system to say
 		}
-		if o.searchesData() {
+		if o.searchesData() || o.offset == beyondExt4 {
 			defer c.stay(o.slot)()
 		}
 		n, err := unix.Seek(c.fd(o.slot), o.offset, whence)
@@ -96,7 +96,7 @@ func callSeek(o operation) call {
 }
 
 // stay gives a function that takes a descriptor back to where it is now: what came of a search for data may not have
-// consequences, since the sides need not agree on it (see allocates).
+// consequences, since the sides need not agree on it (see allocates), nor on how far a file may reach.
 func (c *caller) stay(slot int) func() {
 	at, _ := unix.Seek(c.fd(slot), 0, unix.SEEK_CUR)
 	return func() { unix.Seek(c.fd(slot), at, unix.SEEK_SET) }

@@ -85,10 +85,14 @@ func callLinkDescriptor(o operation) call {
 	})
 }
 
-func callRename(o operation) call {
-	flags := one(o.pick, 0, 0, 0, 0, uint(unix.RENAME_NOREPLACE), unix.RENAME_NOREPLACE, unix.RENAME_EXCHANGE,
+func (o operation) renameFlags() uint {
+	return one(o.pick, 0, 0, 0, 0, uint(unix.RENAME_NOREPLACE), unix.RENAME_NOREPLACE, unix.RENAME_EXCHANGE,
 		unix.RENAME_EXCHANGE, unix.RENAME_WHITEOUT, unix.RENAME_WHITEOUT|unix.RENAME_NOREPLACE,
 		unix.RENAME_EXCHANGE|unix.RENAME_NOREPLACE, 1<<7)
+}
+
+func callRename(o operation) call {
+	flags := o.renameFlags()
 	return plain(fmt.Sprintf("%q, %q, %d", o.path, o.path2, flags), func(c *caller) error {
 		return unix.Renameat2(c.dir(o), o.path, c.dir(o), o.path2, flags)
 	})

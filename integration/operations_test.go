@@ -117,9 +117,12 @@ func modeFrom(selector, random byte) uint32 {
 		0o2770, 0o1777, 0o700, 0o444, 0o111, 0o220, 0o660, 0o2775)
 }
 
+// beyondExt4 is where no file of ext4 with blocks of 4 KiB can have anything.
+const beyondExt4 = 1 << 45
+
 func offsetFrom(selector byte) int64 {
 	return one(selector, int64(0), 0, 0, 1, 7, 100, 4095, 4096, 4096, 5000, 8192, 12288, 65536, 100000, 1<<20, 16384,
-		20480, 1<<40, -1, 1<<45, 2048, 3)
+		20480, 1<<40, -1, beyondExt4, 2048, 3)
 }
 
 // String tells the operation as a reader would write it.
