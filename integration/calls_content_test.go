@@ -133,7 +133,7 @@ func callFallocate(o operation) call {
 		}
 		var st unix.Stat_t
 		err := unix.Fstat(c.fd(o.slot), &st)
-		return fmt.Sprintf("blocks %d", st.Blocks), err
+		return fmt.Sprintf("enough %t", st.Blocks*512 >= int64(o.length)), err
 	}}
 }
 
