@@ -1,8 +1,8 @@
 package integration
 
 import (
-	"bytes"
 	"fmt"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,11 +34,25 @@ func contentCalls() []kind {
 	}
 }
 
-func (o operation) data() []byte { return bytes.Repeat([]byte{'a' + o.fill%26}, o.length) }
+// room is where data comes from and goes to: at the start of a page, as direct I/O wants it.
+func (o operation) room() []byte {
+	const page = 4096
+	space := make([]byte, o.length+page)
+	past := int(uintptr(unsafe.Pointer(&space[0])) % page)
+	return space[page-past:][:o.length]
+}
+
+func (o operation) data() []byte {
+	data := o.room()
+	for i := range data {
+		data[i] = 'a' + o.fill%26
+	}
+	return data
+}
 
 func callRead(o operation) call {
 	return call{fmt.Sprintf("fd%d, %d", o.slot, o.length), func(c *caller) (string, error) {
-		buf := make([]byte, o.length)
+		buf := o.room()
 		n, err := unix.Read(c.fd(o.slot), buf)
 		return brief(buf[:max(n, 0)]), err
 	}}
@@ -46,7 +60,7 @@ func callRead(o operation) call {
 
 func callPread(o operation) call {
 	return call{fmt.Sprintf("fd%d, %d, %d", o.slot, o.length, o.offset), func(c *caller) (string, error) {
-		buf := make([]byte, o.length)
+		buf := o.room()
 		n, err := unix.Pread(c.fd(o.slot), buf, o.offset)
 		return brief(buf[:max(n, 0)]), err
 	}}

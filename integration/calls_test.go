@@ -109,6 +109,8 @@ func openFlags(bits uint16) int {
 		flags |= unix.O_SYNC
 	case 9:
 		flags |= unix.O_ACCMODE // neither for reading nor for writing
+	case 13:
+		flags |= unix.O_DIRECT
 	case 10, 11, 12:
 		flags = flags&^(unix.O_CREAT|unix.O_ACCMODE|unix.O_TRUNC) | unix.O_DIRECTORY
 	}
@@ -123,7 +125,7 @@ func openFlagsText(flags int) string {
 	}{
 		{unix.O_CREAT, "CREAT"}, {unix.O_EXCL, "EXCL"}, {unix.O_TRUNC, "TRUNC"}, {unix.O_APPEND, "APPEND"},
 		{unix.O_NOFOLLOW, "NOFOLLOW"}, {unix.O_TMPFILE, "TMPFILE"}, {unix.O_DIRECTORY, "DIRECTORY"}, {unix.O_PATH, "PATH"},
-		{unix.O_NOATIME, "NOATIME"}, {unix.O_SYNC, "SYNC"},
+		{unix.O_NOATIME, "NOATIME"}, {unix.O_SYNC, "SYNC"}, {unix.O_DIRECT, "DIRECT"},
 	} {
 		if flags&f.flag == f.flag {
 			names = append(names, f.name)

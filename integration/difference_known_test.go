@@ -28,8 +28,8 @@ func knownDifferences() []knownDifference {
 		{call: "chown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
 		{call: "fchown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
 		{
-			call: "fallocate",
-			when: reachesWith(unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE, unix.FALLOC_FL_UNSHARE_RANGE),
+			call:   "fallocate",
+			when:   reachesWith(unix.FALLOC_FL_COLLAPSE_RANGE, unix.FALLOC_FL_INSERT_RANGE, unix.FALLOC_FL_UNSHARE_RANGE),
 			reason: "fuse_file_fallocate() has no other modes than to keep the size, to punch and to zero",
 			answer: "ENOTSUP",
 		},
@@ -51,7 +51,7 @@ func knownDifferences() []knownDifference {
 		},
 		{
 			call: "sendfile", when: func(_ *caller, o operation) bool { return o.offset2 == beyondExt4 },
-			reason:  "do_sendfile() goes by s_maxbytes",
+			reason: "do_sendfile() goes by s_maxbytes",
 			instead: func(bare, mount string) bool {
 				// The next thing that is looked at may be whether the target appends.
 				return strings.Replace(bare, "EOVERFLOW", "ok 0", 1) == mount || strings.Replace(bare, "EOVERFLOW", "EINVAL", 1) == mount

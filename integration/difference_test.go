@@ -38,6 +38,7 @@ func TestDifference(t *testing.T) {
 	for seed := first; seed <= last; seed++ {
 		tw.mustAgree(t, fmt.Sprintf("seed %d", seed), randomProgram(seed, operationsPerSeed))
 	}
+	tw.tally.report(t, int(last-first)+1)
 }
 
 // FuzzDifference is TestDifference with programs that the fuzzer makes.
@@ -57,11 +58,38 @@ type twins struct {
 	bare          string
 	onMount, away *helper
 	runs          int
+	tally         tally
+}
+
+// tally counts what came of each call on the bare side, by its first word.
+type tally map[string]map[string]int
+
+func (t tally) add(operations []operation, results []string) {
+	for i, o := range operations {
+		word, _, _ := strings.Cut(results[i], " ")
+		if t[o.kind.name] == nil {
+			t[o.kind.name] = map[string]int{}
+		}
+		t[o.kind.name][word]++
+	}
+}
+
+// report fails if programs enough did not succeed with some call: then they show nothing about it.
+func (t tally) report(tb testing.TB, programs int) {
+	tb.Helper()
+	for _, k := range kinds() {
+		if programs >= 200 && t[k.name]["ok"] == 0 {
+			tb.Errorf("%s never succeeded: %v", k.name, t[k.name])
+		}
+	}
+	for name, words := range t {
+		tb.Logf("%-12s %v", name, words)
+	}
 }
 
 func newTwins(t testing.TB) *twins {
 	needRoot(t)
-	tw := &twins{m: newMount(t, func(m *mount) { m.flags = append(m.flags, "-o", "suid,dev") })}
+	tw := &twins{m: newMount(t, func(m *mount) { m.flags = append(m.flags, "-o", "suid,dev") }), tally: tally{}}
 	tw.bare = tw.m.parent + "/bare"
 	if err := os.Mkdir(tw.bare, 0o755); err != nil {
 		t.Fatal(err)
@@ -136,6 +164,7 @@ func (tw *twins) compare(t *testing.T, program []byte) string {
 		fmt.Fprintf(h.stdin, "remove %s\n", name)
 		h.outcome(t, 0)
 	}
+	tw.tally.add(operations, bare.results)
 	if at := firstDifference(operations, mounted.results, bare.results); at >= 0 {
 		return history(operations[:at+1], bare.results) + "\n  mount: " + mounted.results[at]
 	}

@@ -22,6 +22,7 @@ func firstTree(dir string) error {
 	written := func(name, text string, mode uint32, uid, gid int) error {
 		return step(os.WriteFile(dir+"/"+name, []byte(text), 0o600), own(name, mode, uid, gid))
 	}
+	marked := func(name, attr string) error { return unix.Setxattr(dir+"/"+name, attr, []byte("first"), 0) }
 	return step(
 		unix.Mkdir(dir, 0o700), own(".", 0o777, 0, 0),
 		made("a", 0o777, 1001, 1001),
@@ -42,6 +43,8 @@ func firstTree(dir string) error {
 		made("c/b", 0o3777, 1002, 1002),
 		written("d/a", strings.Repeat("deep ", 5000), 0o4755, 1002, 1002),
 		unix.Link(dir+"/d/a", dir+"/d/b"),
+		marked("a", "user.a"), marked("e", "user.a"), marked("f", "user.b"), marked("a/a", "user.a"), marked("d/a", "user.b"),
+		marked("b", "trusted.t"), marked("f", "security.s"), marked("c/a", "user.a"), marked("a/b", "user.b"),
 	)
 }
 
