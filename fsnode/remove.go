@@ -50,8 +50,7 @@ func (fs *FS) Rename(_ <-chan struct{}, in *fuse.RenameIn, old, new string) fuse
 	if from == nil || to == nil || isControl(in.NodeId, old) || isControl(in.Newdir, new) {
 		return fuse.EACCES
 	}
-	r := renaming{fs: fs, from: from, to: to, old: old, new: new, flags: in.Flags,
-		c: fs.caller(&in.InHeader), header: &in.InHeader}
+	r := renaming{fs: fs, from: from, to: to, old: old, new: new, flags: in.Flags, c: fs.caller(&in.InHeader)}
 	return r.run()
 }
 
@@ -62,7 +61,6 @@ type renaming struct {
 	old, new string
 	flags    uint32
 	c        *caller
-	header   *fuse.InHeader
 
 	source, target   *lockmgr.Turn // nil for a name that is no lock
 	leaves, replaces lockmgr.Outcome
@@ -74,20 +72,11 @@ func (r *renaming) run() fuse.Status {
 	if o := r.decide(); o.Refused() {
 		return refusal(o)
 	}
-	err := r.move()
+	err := unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags))
 	if err == nil {
 		r.record()
 	}
 	return status(err)
-}
-
-// move renames. A whiteout that it leaves is the caller's, like everything made.
-func (r *renaming) move() error {
-	do := func() error { return unix.Renameat2(r.from.fd, r.old, r.to.fd, r.new, uint(r.flags)) }
-	if r.flags&unix.RENAME_WHITEOUT == 0 {
-		return do()
-	}
-	return r.fs.asCaller(r.header, do)
 }
 
 func (r *renaming) takeTurns() {
