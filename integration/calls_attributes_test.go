@@ -145,7 +145,7 @@ func statText(st *unix.Stat_t) string {
 	text := fmt.Sprintf("%06o %d:%d nlink %d size %d", st.Mode, st.Uid, st.Gid, st.Nlink, st.Size)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFIFO:
-		return text // a write changes its time on one side only: see knownDifferences
+		return text // a write changes its time on one side only: see fuseDifferences
 	case unix.S_IFCHR, unix.S_IFBLK:
 		text += fmt.Sprintf(" device %d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev))
 	}

@@ -105,7 +105,7 @@ func callList(o operation) call {
 			return "", err
 		}
 		defer unix.Close(fd)
-		entries, err := readEntries(fd)
+		entries, err := listOpen(fd)
 		return entriesText(entries), err
 	}}
 }
@@ -116,7 +116,7 @@ func callGetdents(o operation) call {
 		if _, err := unix.Seek(c.fd(o.slot), 0, unix.SEEK_SET); err != nil {
 			return "", err
 		}
-		entries, err := readEntries(c.fd(o.slot))
+		entries, err := listOpen(c.fd(o.slot))
 		return entriesText(entries), err
 	}}
 }
@@ -127,28 +127,28 @@ func callSeekDirectory(o operation) call {
 		if _, err := unix.Seek(c.fd(o.slot), 0, unix.SEEK_SET); err != nil {
 			return "", err
 		}
-		entries, err := readEntries(c.fd(o.slot))
+		entries, err := listOpen(c.fd(o.slot))
 		if err != nil || len(entries) == 0 {
 			return "", err
 		}
 		if _, err := unix.Seek(c.fd(o.slot), one(o.pick, entries...).next, unix.SEEK_SET); err != nil {
 			return "", err
 		}
-		rest, err := readEntries(c.fd(o.slot))
+		rest, err := listOpen(c.fd(o.slot))
 		return fmt.Sprint(len(rest)), err
 	}}
 }
 
-// dirEntry is one of struct linux_dirent64.
-type dirEntry struct {
+// listedName is one of struct linux_dirent64.
+type listedName struct {
 	name string
 	kind byte
 	ino  uint64
 	next int64 // where the directory goes on after it
 }
 
-func readEntries(fd int) ([]dirEntry, error) {
-	var entries []dirEntry
+func listOpen(fd int) ([]listedName, error) {
+	var entries []listedName
 	buf := make([]byte, 8192)
 	for {
 		n, err := unix.Getdents(fd, buf)
@@ -163,7 +163,7 @@ func readEntries(fd int) ([]dirEntry, error) {
 }
 
 // entriesText leaves out what depends on the order in which a directory is stored.
-func entriesText(entries []dirEntry) string {
+func entriesText(entries []listedName) string {
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
 		names = append(names, fmt.Sprintf("%q:%d", abbreviated(e.name), e.kind))

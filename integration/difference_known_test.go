@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// knownDifference is something that FUSE itself does otherwise, whatever the file system behind it does.
-type knownDifference struct {
+// fuseDifference is something that FUSE itself does otherwise, whatever the file system behind it does.
+type fuseDifference struct {
 	call   string
 	when   func(*caller, operation) bool // looks at the bare side, before the call
 	reason string                        // the kernel's function
@@ -21,10 +21,10 @@ type knownDifference struct {
 	instead func(bare, mount string) bool
 }
 
-func knownDifferences() []knownDifference {
+func fuseDifferences() []fuseDifference {
 	const sameForWrites = "fuse_setattr() takes away what says that set-id bits must go, which setattr_prepare() would refuse " +
 		"a stranger: what is left is the request that comes before every write to such a file (file_remove_privs)"
-	return []knownDifference{
+	return []fuseDifference{
 		{call: "chown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
 		{call: "fchown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
 		{
@@ -126,7 +126,7 @@ func (c *caller) knownAnswer(o operation) (string, bool) {
 	if !c.bare {
 		return "", false
 	}
-	for _, known := range knownDifferences() {
+	for _, known := range fuseDifferences() {
 		if known.answer != "" && known.call == o.kind.name && known.when(c, o) {
 			return known.answer, true
 		}
@@ -136,7 +136,7 @@ func (c *caller) knownAnswer(o operation) (string, bool) {
 
 // mayInstead says whether the mount may answer this where the bare side answered that.
 func mayInstead(o operation, mount, bare string) bool {
-	for _, known := range knownDifferences() {
+	for _, known := range fuseDifferences() {
 		if known.instead != nil && known.call == o.kind.name && known.when(nil, o) && known.instead(bare, mount) {
 			return true
 		}

@@ -99,8 +99,8 @@ func newTwins(t testing.TB) *twins {
 	return tw
 }
 
-// outcome is what came of a program on one side.
-type outcome struct {
+// programOutcome is what came of a program on one side.
+type programOutcome struct {
 	results []string // one for each operation
 	tree    []string
 }
@@ -211,7 +211,7 @@ func withoutHoles(tree []string) []string {
 	return lines
 }
 
-func (h *helper) outcome(t *testing.T, operations int) (o outcome) {
+func (h *helper) outcome(t *testing.T, operations int) (o programOutcome) {
 	t.Helper()
 	for range operations {
 		o.results = append(o.results, h.line(t))

@@ -208,10 +208,10 @@ func futimens(fd int, times *[2]unix.Timespec) error {
 	return nil
 }
 
-func parseEntry(buf []byte) (dirEntry, int) {
+func parseEntry(buf []byte) (listedName, int) {
 	raw := (*unix.Dirent)(unsafe.Pointer(&buf[0]))
 	name := buf[unsafe.Offsetof(raw.Name):raw.Reclen]
-	return dirEntry{unix.ByteSliceToString(name), raw.Type, raw.Ino, raw.Off}, int(raw.Reclen)
+	return listedName{unix.ByteSliceToString(name), raw.Type, raw.Ino, raw.Off}, int(raw.Reclen)
 }
 
 // brief tells bytes in one short piece.
