@@ -223,7 +223,8 @@ func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut)
 		return fuse.EACCES
 	}
 	var fd int
-	flags := int(in.Flags)&^(unix.O_CREAT|unix.O_APPEND|unix.O_DIRECT) | unix.O_TMPFILE | unix.O_CLOEXEC
+	// The path to the directory is itself a link, so O_NOFOLLOW would refuse it.
+	flags := int(in.Flags)&^(unix.O_CREAT|unix.O_APPEND|unix.O_DIRECT|unix.O_NOFOLLOW) | unix.O_TMPFILE | unix.O_CLOEXEC
 	mode := fs.masked(dir, in.Mode, in.Umask) & 07777
 	err := fs.asCaller(&in.InHeader, func() (err error) {
 		fd, err = retryFd(func() (int, error) { return unix.Openat(fs.proc, dir.link, flags, mode) })

@@ -49,7 +49,7 @@ func helpCall(arguments []string) error {
 		var results []string
 		for _, step := range strings.Split(steps, ";") {
 			words := strings.Fields(step)
-			results = append(results, perform(dir, words)+seen(dir, words))
+			results = append(results, perform(dir, words)+sight(dir, words))
 		}
 		fmt.Println(strings.Join(results, "; "))
 	}

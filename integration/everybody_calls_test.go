@@ -27,8 +27,8 @@ func perform(dir string, words []string) string {
 	return "unknown call " + call
 }
 
-// seen tells how the caller sees at once what a call was about: of what a call changes nothing old may be in a cache.
-func seen(dir string, words []string) (text string) {
+// sight tells how the caller sees at once what a call was about: of what a call changes nothing old may be in a cache.
+func sight(dir string, words []string) (text string) {
 	for i, word := range words[1:min(3, len(words))] {
 		var st unix.Stat_t
 		if err := unix.Lstat(dir+"/"+expand(word), &st); err != nil {

@@ -78,15 +78,8 @@ type act struct {
 	dir, setUp, call, caller string
 }
 
-func (a act) String() string            { return fmt.Sprintf("%s with [%s]: %s", a.caller, a.setUp, a.call) }
-func (a act) in(root string) string     { return filepath.Join(root, a.dir) + "\t" + a.call }
-func (h *helper) say(line string)       { fmt.Fprintln(h.stdin, line) }
-
-func (h *helper) ask(t testing.TB, line string) string {
-	t.Helper()
-	h.say(line)
-	return h.line(t)
-}
+func (a act) String() string        { return fmt.Sprintf("%s with [%s]: %s", a.caller, a.setUp, a.call) }
+func (a act) in(root string) string { return filepath.Join(root, a.dir) + "\t" + a.call }
 
 func everyAct(by func(person) bool) (acts []act) {
 	for i, row := range everyCall {

@@ -32,6 +32,7 @@ var helpers = map[string]func(arguments []string) error{
 	"churn":       helpChurn,
 	"locking":     helpLocking,
 	"call":        helpCall,
+	"difference":  helpDifference,
 }
 
 func runHelper(name string, arguments []string) int {
@@ -175,6 +176,15 @@ func (h *helper) line(t testing.TB) string {
 		t.Fatalf("no word of the helper")
 	}
 	return ""
+}
+
+// ask says a line to the helper and returns the next one that it prints.
+func (h *helper) ask(t testing.TB, question string) string {
+	t.Helper()
+	if _, err := fmt.Fprintln(h.stdin, question); err != nil {
+		t.Fatal(err)
+	}
+	return h.line(t)
 }
 
 // kill may be called again.

@@ -179,14 +179,6 @@ func (a *actor) start(t testing.TB, dir string) (h *helper) {
 	return h
 }
 
-func (h *helper) ask(t testing.TB, question string) string {
-	t.Helper()
-	if _, err := fmt.Fprintln(h.stdin, question); err != nil {
-		t.Fatal(err)
-	}
-	return h.line(t)
-}
-
 // randomAct is one that a helper understands. Owners are those that mean something to the actor.
 func (a *actor) randomAct(r *rand.Rand) string {
 	names := []string{"a", "b", "c", "d/a", "d/b", "d", "e"}
@@ -250,11 +242,6 @@ var namespaceActs = map[string]func(words []string) (string, error){
 		}
 		return strings.Join(list, ","), err
 	},
-}
-
-func octal(s string) uint32 {
-	n, _ := strconv.ParseUint(s, 8, 32)
-	return uint32(n)
 }
 
 func closed(fd int) error {
