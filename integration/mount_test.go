@@ -188,6 +188,12 @@ func (m *mount) stop(t testing.TB) {
 		t.Errorf("unmount: %v\n%s", err, out)
 		m.tearDown()
 	}
+	m.waitExited(t)
+}
+
+// waitExited waits for the end of a server that is, or is being, unmounted.
+func (m *mount) waitExited(t testing.TB) {
+	t.Helper()
 	select {
 	case <-m.exited:
 	case <-time.After(unmountDeadline):
