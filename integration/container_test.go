@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -70,7 +71,7 @@ func podmanRun(t testing.TB, podman string, m *mount, argv []string) ([]string, 
 		}
 	}
 	run = append(run, "--rootfs", "/:O")
-	t.Cleanup(func() { removeContainer(podman, name) })
+	t.Cleanup(func() { removeContainer(t, podman, name) })
 	return append(run, argv...), func(t testing.TB, _ *exec.Cmd, _ int) int { return readPID(t, pidFile) }
 }
 
@@ -86,9 +87,9 @@ func readPID(t testing.TB, file string) int {
 }
 
 // removeContainer is for a container that did not go by itself: --rm removes the others.
-func removeContainer(podman, name string) {
-	if exec.Command(podman, "container", "exists", name).Run() == nil {
-		exec.Command(podman, "rm", "-f", "-t", "0", name).Run()
+func removeContainer(t testing.TB, podman, name string) {
+	if command(t, podman, "container", "exists", name).Run() == nil {
+		command(t, podman, "rm", "-f", "-t", "0", name).Run()
 	}
 }
 
@@ -98,6 +99,8 @@ func ourContainers() []string {
 	if err != nil || containers.Load() == 0 {
 		return nil
 	}
-	out, _ := exec.Command(podman, "ps", "-a", "--filter", "name="+suite.tag+"-", "--format", "container {{.Names}}").Output()
+	ctx, cancel := context.WithTimeout(context.Background(), commandDeadline)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, podman, "ps", "-a", "--filter", "name="+suite.tag+"-", "--format", "container {{.Names}}").Output()
 	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
 }

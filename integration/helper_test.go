@@ -193,7 +193,7 @@ func writeFile(t testing.TB, path, text string) {
 // shell runs a script in bash and fails the test if it fails.
 func shell(t testing.TB, dir, script string) string {
 	t.Helper()
-	cmd := exec.Command("bash", "-e", "-c", script)
+	cmd := command(t, "bash", "-e", "-c", script)
 	cmd.Dir = dir
 	// No configuration of the machine's user takes part.
 	cmd.Env = append(os.Environ(), "HOME="+suite.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",

@@ -31,11 +31,13 @@ type mount struct {
 	user         *syscall.Credential // who mounts; nil: we
 	pidNamespace bool                // serve from inside a PID namespace of its own
 	prepare      func(dir string)
-	flags        []string // of the mount command
+	flags        []string      // of the mount command
+	limit        time.Duration // of the test
 
 	cmd    *exec.Cmd
 	exited chan struct{}
 	log    *logBuffer
+	dog    *watchdog
 }
 
 type mountOption func(*mount)
@@ -54,16 +56,20 @@ func identifiedByProc() mountOption {
 // withContent fills the sessions directory before it is mounted over.
 func withContent(fill func(dir string)) mountOption { return func(m *mount) { m.prepare = fill } }
 
+// within gives a test that takes long another deadline.
+func within(limit time.Duration) mountOption { return func(m *mount) { m.limit = limit } }
+
 // newMount makes a sessions directory and mounts over it until the test ends.
 func newMount(t testing.TB, options ...mountOption) *mount {
 	t.Helper()
-	m := &mount{}
+	m := &mount{limit: testDeadline}
 	for _, option := range options {
 		option(m)
 	}
 	if m.user == nil {
 		needRoot(t)
 	}
+	m.dog = watch(t, m.limit)
 	m.makeDirectories(t)
 	t.Cleanup(func() {
 		if m.cmd != nil {
@@ -156,15 +162,42 @@ func (m *mount) start(t testing.TB) {
 		cmd.Wait()
 		close(exited)
 	}(m.cmd, m.exited)
-	waitFor(t, "the mount serves", mountDeadline, func() bool {
+	m.waitRunning(t, "there is a mount", func() bool { return served(m.dir) })
+	m.dog.guard(m.server())
+	m.waitRunning(t, "the mount serves", func() bool {
+		_, err := m.readControl("locks")
+		return err == nil
+	})
+}
+
+// waitRunning is waitFor with an eye on the server.
+func (m *mount) waitRunning(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	waitFor(t, what, mountDeadline, func() bool {
 		select {
 		case <-m.exited:
 			t.Fatalf("mount ended: %v\n%s", m.cmd.ProcessState, m.log)
 		default:
 		}
-		_, err := m.readControl("locks")
-		return err == nil
+		return ok()
 	})
+}
+
+// server is what is needed to end it whatever it does.
+func (m *mount) server() server {
+	s := server{m.cmd.Process.Pid, m.exited, m.log, connectionOf(m.dir)}
+	if child := childOf(s.pid); m.pidNamespace && child != 0 {
+		s.pid = child
+	}
+	return s
+}
+
+// childOf is the first child of a process, or 0.
+func childOf(pid int) int {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	first, _, _ := strings.Cut(string(text), " ")
+	child, _ := strconv.Atoi(first)
+	return child
 }
 
 // command runs as the one who mounts.
@@ -199,7 +232,7 @@ func (m *mount) waitExited(t testing.TB) {
 	case <-time.After(unmountDeadline):
 		t.Errorf("the server lives %v after the unmount", unmountDeadline)
 		m.tearDown()
-		<-m.exited
+		<-m.exited // the watchdog sees to it
 	}
 	if code := m.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("the server ended with %v", m.cmd.ProcessState)
@@ -225,7 +258,8 @@ func (m *mount) unmount() (string, error) {
 
 // tearDown is for when the orderly way failed, so that one broken test does not break those after it.
 func (m *mount) tearDown() {
-	m.cmd.Process.Kill() // ends all requests under way
+	m.server().abort()
+	m.cmd.Process.Kill()
 	unix.Unmount(m.dir, unix.MNT_DETACH)
 }
 
@@ -243,8 +277,7 @@ func onlyChild(t testing.TB, pid int) int {
 	t.Helper()
 	var child int
 	waitFor(t, "a child process", 5*time.Second, func() bool {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-		child, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+		child = childOf(pid)
 		return child != 0
 	})
 	return child

@@ -48,7 +48,7 @@ func TestToolsSQLite(t *testing.T) {
 		const rows = 300
 		db := m.path("state.db")
 		query := func(sql string) *exec.Cmd {
-			cmd := exec.Command(sqlite, "-bail", "-cmd", ".timeout 20000", db)
+			cmd := command(r, sqlite, "-bail", "-cmd", ".timeout 20000", db)
 			cmd.Stdin = strings.NewReader(sql)
 			return cmd
 		}

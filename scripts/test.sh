@@ -13,6 +13,6 @@ if [ -n "$unformatted" ]; then
 	exit 1
 fi
 go vet ./...
-go test -race ./lockmgr/... ./reclaim/... ./fsnode/... ./internal/... .
+go test -timeout 10m -race ./lockmgr/... ./reclaim/... ./fsnode/... ./internal/... .
 cd integration # here go test shows the table of scenarios also when all is well
-go test -count=1 -timeout 25m "$@"
+go test -count=1 -timeout 20m "$@"
