@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
+
 	"sessionlockfs/lockmgr"
 )
 
@@ -15,6 +17,9 @@ func (fs *FS) dirPath(dir lockmgr.InodeID) (string, error) {
 		return "", lockmgr.ErrGone
 	}
 	defer fs.inodes.unpin(dir)
+	if n.id == fuse.FUSE_ROOT_ID {
+		return ".", nil
+	}
 	root, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fs.Root.Fd()))
 	if err != nil {
 		return "", err
@@ -22,9 +27,6 @@ func (fs *FS) dirPath(dir lockmgr.InodeID) (string, error) {
 	path, err := os.Readlink("/proc/self/fd/" + n.link)
 	if err != nil {
 		return "", err
-	}
-	if path == root {
-		return ".", nil
 	}
 	rel, inside := strings.CutPrefix(path, strings.TrimSuffix(root, "/")+"/")
 	if !inside {

@@ -65,7 +65,10 @@ func podmanRun(t testing.TB, podman string, m *mount, argv []string) ([]string, 
 	run := []string{podman, "--runtime", "runc", "run", "--rm", "-i", "--name", name, "--pidfile", pidFile,
 		"--network=none", "--log-driver=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
 		"--env", runEnv + "=" + suite.tag, "-v", m.parent + ":" + m.parent + ":rslave"}
-	for _, dir := range []string{filepath.Dir(suite.driver), filepath.Dir(suite.node), suite.clients} {
+	if suite.compiled != "" {
+		run = append(run, "--env", compiledEnv+"="+suite.compiled)
+	}
+	for _, dir := range []string{filepath.Dir(suite.driver), filepath.Dir(suite.node), suite.clients, suite.compiled} {
 		if dir != "." && dir != "" {
 			run = append(run, "-v", dir+":"+dir+":ro")
 		}

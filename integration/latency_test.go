@@ -35,7 +35,12 @@ func TestTakeOverLatency(t *testing.T) {
 	}
 }
 
+// contenderProcs are Ps for the contender: with as many as processors, what a goroutine that reads the dying holder's
+// output does to the Go scheduler would be measured as well.
+const contenderProcs = 8
+
 func measureTakeOver(r *run, name string, options ...mountOption) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(contenderProcs))
 	m := newMount(r, options...)
 	var took []time.Duration
 	for range *rounds {

@@ -8,6 +8,7 @@ import (
 )
 
 func TestToolsGit(t *testing.T) {
+	t.Parallel()
 	scenario{0, "git clone and commits in the tree"}.once(t, func(r *run) {
 		need(r, "git")
 		m := newMount(r)
@@ -23,6 +24,7 @@ func TestToolsGit(t *testing.T) {
 }
 
 func TestToolsNPM(t *testing.T) {
+	t.Parallel()
 	scenario{0, "npm install in the tree"}.once(t, func(r *run) {
 		need(r, "npm")
 		m := newMount(r)
@@ -42,6 +44,7 @@ func TestToolsNPM(t *testing.T) {
 
 // Both writers use the log's shared memory and its byte-range locks through the mount.
 func TestToolsSQLite(t *testing.T) {
+	t.Parallel()
 	scenario{26, "SQLite in WAL mode, two writers"}.once(t, func(r *run) {
 		sqlite := need(r, "sqlite3")
 		m := newMount(r)

@@ -40,7 +40,7 @@ type server struct {
 	pid        int
 	exited     <-chan struct{}
 	log        *logBuffer
-	connection string // its directory in /sys/fs/fuse/connections
+	connection string // its directory in fusectl
 }
 
 // watch gives a test a deadline, cleanups that are registered later included.
@@ -109,22 +109,31 @@ func (s server) breakDown() {
 	fmt.Fprintf(os.Stderr, "log of the mount process %d:\n%s\n", s.pid, s.log)
 }
 
-// abort ends all requests, also those whose server can't be killed because it waits for itself.
+// abort ends all requests, also those whose server can't be killed because it waits for itself. Where there is no
+// systemd nobody has mounted the control file system.
 func (s server) abort() {
-	os.WriteFile(filepath.Join(s.connection, "abort"), []byte("1"), 0)
+	control, err := os.MkdirTemp(suite.dir, "fusectl-")
+	if err != nil {
+		return
+	}
+	defer os.Remove(control)
+	if unix.Mount("none", control, "fusectl", 0, "") == nil {
+		defer unix.Unmount(control, unix.MNT_DETACH)
+	}
+	os.WriteFile(filepath.Join(control, s.connection, "abort"), []byte("1"), 0)
 }
 
-// connectionOf finds the connection of the mount at dir. Its number is the minor one of the device, see fuse.rst.
+// connectionOf gives the connection's number of the mount at dir: the minor one of the device, see fuse.rst.
 func connectionOf(dir string) string {
 	info, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(info)) {
 		fields := strings.Fields(line)
 		if len(fields) > 4 && fields[4] == dir && strings.Contains(line, " - fuse.sessionlockfs ") {
 			_, minor, _ := strings.Cut(fields[2], ":")
-			return "/sys/fs/fuse/connections/" + minor
+			return minor
 		}
 	}
-	return "/nonexistent"
+	return "none"
 }
 
 // endEverything leaves nothing behind when the run is cut short.

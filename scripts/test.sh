@@ -15,4 +15,4 @@ fi
 go vet ./...
 go test -timeout 10m -race ./lockmgr/... ./reclaim/... ./fsnode/... ./internal/... .
 cd integration # here go test shows the table of scenarios also when all is well
-go test -count=1 -timeout 20m "$@"
+go test -count=1 -timeout 20m -parallel 4 "$@"
