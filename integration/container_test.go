@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // place is where a client runs.
@@ -81,7 +80,7 @@ func podmanRun(t testing.TB, podman string, m *mount, argv []string) ([]string, 
 func readPID(t testing.TB, file string) int {
 	t.Helper()
 	var pid int
-	waitFor(t, "the container's PID file", 5*time.Second, func() bool {
+	waitFor(t, "the container's PID file", readyDeadline, func() bool {
 		text, _ := os.ReadFile(file)
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 		return pid != 0

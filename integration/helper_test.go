@@ -150,7 +150,7 @@ func (h *helper) line(t testing.TB) string {
 			t.Fatalf("helper ended: %s", h.log)
 		}
 		return line
-	case <-time.After(20 * time.Second):
+	case <-time.After(readyDeadline):
 		t.Fatalf("no word of the helper")
 	}
 	return ""

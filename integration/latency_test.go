@@ -62,7 +62,7 @@ func takeOverOnce(t testing.TB, path string) time.Duration {
 	holder.line(t)
 	c := &contender{path: path, won: make(chan error, 1)}
 	go c.run()
-	waitFor(t, "the contender's first refusals", 5*time.Second, func() bool { return c.tries.Load() > 2 })
+	waitFor(t, "the contender's first refusals", waitDeadline, func() bool { return c.tries.Load() > 2 })
 	killed := time.Now()
 	if err := syscall.Kill(holder.cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

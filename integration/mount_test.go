@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	mountDeadline   = 10 * time.Second
-	unmountDeadline = 15 * time.Second
+	mountDeadline   = 30 * time.Second
+	unmountDeadline = 30 * time.Second
+	waitDeadline    = 30 * time.Second // for what comes in milliseconds on a machine that is not busy
 )
 
 // mount is the program serving a sessions directory.
@@ -276,7 +277,7 @@ func (m *mount) serverPID(t testing.TB) int {
 func onlyChild(t testing.TB, pid int) int {
 	t.Helper()
 	var child int
-	waitFor(t, "a child process", 5*time.Second, func() bool {
+	waitFor(t, "a child process", waitDeadline, func() bool {
 		child = childOf(pid)
 		return child != 0
 	})
@@ -356,7 +357,7 @@ func (m *mount) lock(t testing.TB, name string) lockEntry {
 
 func (m *mount) waitContender(t testing.TB, name string, pid int) {
 	t.Helper()
-	waitFor(t, fmt.Sprintf("process %d contends for %s", pid, name), 5*time.Second, func() bool {
+	waitFor(t, fmt.Sprintf("process %d contends for %s", pid, name), waitDeadline, func() bool {
 		for _, contender := range m.lock(t, name).Contenders {
 			if contender.PID == pid {
 				return true
@@ -369,7 +370,7 @@ func (m *mount) waitContender(t testing.TB, name string, pid int) {
 // waitOrphan waits until the server has heard of the owner's death.
 func (m *mount) waitOrphan(t testing.TB, name string) {
 	t.Helper()
-	waitFor(t, name+" is an orphan", 5*time.Second, func() bool { return m.lock(t, name).State == "orphan" })
+	waitFor(t, name+" is an orphan", waitDeadline, func() bool { return m.lock(t, name).State == "orphan" })
 }
 
 // mustBeHeldBy checks both what the server says and what is on disk.

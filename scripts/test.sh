@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/go/bin
 
-eval "$(scripts/deps.sh)"
+deps=$(timeout 15m scripts/deps.sh) # a registry may give no answer
+eval "$deps"
 
 unformatted=$(gofmt -l .)
 if [ -n "$unformatted" ]; then
