@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -168,8 +169,18 @@ func commandStatus(err error) fuse.Status {
 	return status(err)
 }
 
-// command does what a line of the control file says. There is one command so far.
+// CommandWithdraw is the command of somebody who is about to unmount: see Withdraw.
+const CommandWithdraw = "withdraw"
+
+// withdrawal is how long whoever wrote that has for it.
+const withdrawal = 2 * time.Second
+
+// command does what a line of the control file says.
 func (fs *FS) command(line string) error {
+	if line == CommandWithdraw {
+		fs.Withdraw(withdrawal)
+		return nil
+	}
 	path, ok := strings.CutPrefix(line, "release ")
 	if !ok {
 		return errCommand

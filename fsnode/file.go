@@ -147,10 +147,10 @@ func readPayload(fd int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n == 0 {
+		data = data[:len(data)+n]
+		if n < len(room) { // the end of a regular file
 			break
 		}
-		data = data[:len(data)+n]
 	}
 	return data, nil
 }

@@ -26,18 +26,46 @@ func (fs *FS) Content(k lockmgr.Key, want lockmgr.InodeID) (lockmgr.Content, err
 		return lockmgr.Content{}, lockmgr.ErrGone
 	}
 	defer fs.inodes.unpin(k.Dir)
-	fd, st, err := statChild(dir, k.Name)
-	if err == unix.ENOENT {
-		return lockmgr.Content{}, lockmgr.ErrGone
-	}
+	n, st, err := fs.borrowChild(dir, k.Name, want)
 	if err != nil {
 		return lockmgr.Content{}, err
 	}
-	defer unix.Close(fd)
-	if realID(st) != want {
-		return lockmgr.Content{}, lockmgr.ErrGone
+	defer fs.inodes.unpin(want)
+	return fs.contentOf(n.fd, st)
+}
+
+// borrowChild is borrow for an entry that must be this inode, else it is ErrGone. What is
+// tracked is pinned: then it takes one system call, where a dead owner's lock waits for it.
+func (fs *FS) borrowChild(dir *inode, name string, want lockmgr.InodeID) (*inode, *unix.Stat_t, error) {
+	n := fs.inodes.borrow(want)
+	if n == nil {
+		fd, st, err := statChild(dir, name)
+		if err != nil {
+			return nil, nil, goneIfNotThere(err)
+		}
+		if realID(st) != want {
+			unix.Close(fd)
+			return nil, nil, lockmgr.ErrGone
+		}
+		return fs.inodes.keep(fd, st), st, nil
 	}
-	return fs.contentOf(fd, st)
+	st := new(unix.Stat_t)
+	err := unix.Fstatat(dir.fd, name, st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && realID(st) != want {
+		err = lockmgr.ErrGone
+	}
+	if err != nil {
+		fs.inodes.unpin(want)
+		return nil, nil, goneIfNotThere(err)
+	}
+	return n, st, nil
+}
+
+func goneIfNotThere(err error) error {
+	if err == unix.ENOENT {
+		return lockmgr.ErrGone
+	}
+	return err
 }
 
 func (fs *FS) contentOf(fd int, st *unix.Stat_t) (lockmgr.Content, error) {

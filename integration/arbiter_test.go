@@ -25,6 +25,8 @@ func namespace(t testing.TB, propagation string) *exec.Cmd {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
+	silent := time.AfterFunc(commandDeadline, func() { cmd.Process.Kill() })
+	defer silent.Stop()
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +69,7 @@ func TestMountSeenThroughItsParent(t *testing.T) {
 	inside := namespace(t, "slave")
 	seen := func() bool {
 		// The control directory is there in the mount only.
-		out, _ := exec.Command(need(t, "nsenter"), "--target", strconv.Itoa(inside.Process.Pid), "--mount",
+		out, _ := command(t, need(t, "nsenter"), "--target", strconv.Itoa(inside.Process.Pid), "--mount",
 			"cat", m.path(".sessionlockfs/locks")).Output()
 		return len(out) > 0
 	}

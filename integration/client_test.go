@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	readyDeadline = 60 * time.Second // a client loads tens of megabytes of JavaScript
-	replyDeadline = 20 * time.Second // beyond the time a command was given itself
+	readyDeadline = 120 * time.Second // a client loads tens of megabytes of JavaScript
+	replyDeadline = 60 * time.Second  // beyond the time a command was given itself
 )
 
 // args are the parameters of a command for the driver.
@@ -102,9 +102,25 @@ func (r *run) spec(where place) clientSpec {
 	return clientSpec{where: where, version: r.version, gateway: r.gateway}
 }
 
+// starting is for whoever starts clients: such a one keeps a processor busy for a second or two. No more do that at a
+// time than there are processors, so that those who measure a time, or wait for it to pass, are not held up. It returns
+// what is to be called when they have started.
+func starting() (done func()) {
+	suite.starting <- struct{}{}
+	return func() { <-suite.starting }
+}
+
+// place starts what a client runs commands in: a worker thread or a child.
+func (c *client) place(t testing.TB, op string, parameters args) reply {
+	t.Helper()
+	defer starting()()
+	return c.must(t, op, parameters)
+}
+
 func startClients(t testing.TB, m *mount, specs ...clientSpec) []*client {
 	t.Helper()
 	needClients(t)
+	defer starting()()
 	var list []*client
 	var sources []hostPIDSource
 	for _, spec := range specs {
@@ -232,7 +248,7 @@ func (c *client) end(t testing.TB) {
 	}
 	select {
 	case <-c.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		c.cmd.Process.Kill()
 		t.Errorf("client %d did not end", c.pid)
 	}
@@ -318,7 +334,7 @@ func (c *client) signal(t testing.TB, signal syscall.Signal) {
 // waitState waits until the client's process is in one of the states of /proc/PID/stat; "" stands for gone.
 func (c *client) waitState(t testing.TB, states string) {
 	t.Helper()
-	waitFor(t, fmt.Sprintf("state %q of process %d", states, c.pid), 10*time.Second, func() bool {
+	waitFor(t, fmt.Sprintf("state %q of process %d", states, c.pid), waitDeadline, func() bool {
 		state := processState(c.pid)
 		return state == 0 && states == "" || state != 0 && strings.IndexByte(states, state) >= 0
 	})
@@ -327,7 +343,7 @@ func (c *client) waitState(t testing.TB, states string) {
 // waitDead waits until the kernel calls the process dead.
 func (c *client) waitDead(t testing.TB) {
 	t.Helper()
-	waitFor(t, fmt.Sprintf("death of process %d", c.pid), 10*time.Second, func() bool { return isDead(c.pid) })
+	waitFor(t, fmt.Sprintf("death of process %d", c.pid), waitDeadline, func() bool { return isDead(c.pid) })
 }
 
 // writeLock makes a lock by hand and keeps it open, as all these clients do.

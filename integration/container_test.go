@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // place is where a client runs.
@@ -64,20 +64,23 @@ func podmanRun(t testing.TB, podman string, m *mount, argv []string) ([]string, 
 	run := []string{podman, "--runtime", "runc", "run", "--rm", "-i", "--name", name, "--pidfile", pidFile,
 		"--network=none", "--log-driver=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
 		"--env", runEnv + "=" + suite.tag, "-v", m.parent + ":" + m.parent + ":rslave"}
-	for _, dir := range []string{filepath.Dir(suite.driver), filepath.Dir(suite.node), suite.clients} {
+	if suite.compiled != "" {
+		run = append(run, "--env", compiledEnv+"="+suite.compiled)
+	}
+	for _, dir := range []string{filepath.Dir(suite.driver), filepath.Dir(suite.node), suite.clients, suite.compiled} {
 		if dir != "." && dir != "" {
 			run = append(run, "-v", dir+":"+dir+":ro")
 		}
 	}
 	run = append(run, "--rootfs", "/:O")
-	t.Cleanup(func() { removeContainer(podman, name) })
+	t.Cleanup(func() { removeContainer(t, podman, name) })
 	return append(run, argv...), func(t testing.TB, _ *exec.Cmd, _ int) int { return readPID(t, pidFile) }
 }
 
 func readPID(t testing.TB, file string) int {
 	t.Helper()
 	var pid int
-	waitFor(t, "the container's PID file", 5*time.Second, func() bool {
+	waitFor(t, "the container's PID file", readyDeadline, func() bool {
 		text, _ := os.ReadFile(file)
 		pid, _ = strconv.Atoi(strings.TrimSpace(string(text)))
 		return pid != 0
@@ -86,9 +89,9 @@ func readPID(t testing.TB, file string) int {
 }
 
 // removeContainer is for a container that did not go by itself: --rm removes the others.
-func removeContainer(podman, name string) {
-	if exec.Command(podman, "container", "exists", name).Run() == nil {
-		exec.Command(podman, "rm", "-f", "-t", "0", name).Run()
+func removeContainer(t testing.TB, podman, name string) {
+	if command(t, podman, "container", "exists", name).Run() == nil {
+		command(t, podman, "rm", "-f", "-t", "0", name).Run()
 	}
 }
 
@@ -98,6 +101,8 @@ func ourContainers() []string {
 	if err != nil || containers.Load() == 0 {
 		return nil
 	}
-	out, _ := exec.Command(podman, "ps", "-a", "--filter", "name="+suite.tag+"-", "--format", "container {{.Names}}").Output()
+	ctx, cancel := context.WithTimeout(context.Background(), commandDeadline)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, podman, "ps", "-a", "--filter", "name="+suite.tag+"-", "--format", "container {{.Names}}").Output()
 	return strings.FieldsFunc(string(out), func(r rune) bool { return r == '\n' })
 }

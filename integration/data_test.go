@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // lockedProject is a directory with files that have a lock's name and are data.
@@ -53,7 +52,7 @@ func TestScenario31_DataWithALocksName(t *testing.T) {
 // waitUnheld waits until the server has heard of the death of all who made something with a lock's name.
 func (m *mount) waitUnheld(t testing.TB) {
 	t.Helper()
-	waitFor(t, "no lock is held", 5*time.Second, func() bool {
+	waitFor(t, "no lock is held", waitDeadline, func() bool {
 		for _, entry := range m.locks(t) {
 			if entry.State == "held" {
 				return false

@@ -172,7 +172,7 @@ func (h *helper) line(t testing.TB) string {
 			t.Fatalf("helper ended: %s", h.log)
 		}
 		return line
-	case <-time.After(20 * time.Second):
+	case <-time.After(readyDeadline):
 		t.Fatalf("no word of the helper")
 	}
 	return ""
@@ -224,7 +224,7 @@ func writeFile(t testing.TB, path, text string) {
 // shell runs a script in bash and fails the test if it fails.
 func shell(t testing.TB, dir, script string) string {
 	t.Helper()
-	cmd := exec.Command("bash", "-e", "-c", script)
+	cmd := command(t, "bash", "-e", "-c", script)
 	cmd.Dir = dir
 	// No configuration of the machine's user takes part.
 	cmd.Env = append(os.Environ(), "HOME="+suite.dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",

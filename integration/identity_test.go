@@ -76,12 +76,12 @@ func TestScenario08_RecycledPIDInOneNamespace(t *testing.T) {
 		const other = "other.jsonl"
 		m := newMount(r)
 		first := r.clients(m, inNamespace)[0]
-		holder := first.must(r, "fork", args{"name": "holder"})
+		holder := first.place(r, "fork", args{"name": "holder"})
 		first.must(r, "acquire", ask(m, longWait, on("holder")))
 		first.must(r, "acquire", ask(m, longWait, on("holder"), inSession(m, other)))
 		first.must(r, "kill", args{"name": "holder"})
 
-		first.must(r, "fork", args{"name": "recycled", "pid": holder.PID})
+		first.place(r, "fork", args{"name": "recycled", "pid": holder.PID})
 		won := first.do(r, "acquire", ask(m, longWait))
 		mustWinAtOnce(r, "another process", won)
 		mustWinAtOnce(r, "the process with the holder's PID", first.do(r, "acquire", ask(m, longWait, on("recycled"), inSession(m, other))))

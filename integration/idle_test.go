@@ -14,6 +14,7 @@ const (
 
 // Nothing is polled: locks of living processes cost no processor time at all.
 func TestIdle(t *testing.T) {
+	t.Parallel() // what others do is not counted
 	scenario{0, "idle with 1,000 held locks"}.once(t, func(r *run) {
 		m := newMount(r)
 		var holders []*helper

@@ -35,7 +35,12 @@ func TestTakeOverLatency(t *testing.T) {
 	}
 }
 
+// contenderProcs are Ps for the contender: with as many as processors, what a goroutine that reads the dying holder's
+// output does to the Go scheduler would be measured as well.
+const contenderProcs = 8
+
 func measureTakeOver(r *run, name string, options ...mountOption) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(contenderProcs))
 	m := newMount(r, options...)
 	var took []time.Duration
 	for range *rounds {
@@ -57,7 +62,7 @@ func takeOverOnce(t testing.TB, path string) time.Duration {
 	holder.line(t)
 	c := &contender{path: path, won: make(chan error, 1)}
 	go c.run()
-	waitFor(t, "the contender's first refusals", 5*time.Second, func() bool { return c.tries.Load() > 2 })
+	waitFor(t, "the contender's first refusals", waitDeadline, func() bool { return c.tries.Load() > 2 })
 	killed := time.Now()
 	if err := syscall.Kill(holder.cmd.Process.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)

@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	mountDeadline   = 10 * time.Second
-	unmountDeadline = 15 * time.Second
+	mountDeadline   = 30 * time.Second
+	unmountDeadline = 30 * time.Second
+	waitDeadline    = 30 * time.Second // for what comes in milliseconds on a machine that is not busy
 )
 
 // mount is the program serving a sessions directory.
@@ -32,12 +33,14 @@ type mount struct {
 	user         *syscall.Credential // who mounts; nil: we
 	pidNamespace bool                // serve from inside a PID namespace of its own
 	prepare      func(dir string)
-	flags        []string // of the mount command
-	through      []string // the command that runs it
+	flags        []string      // of the mount command
+	through      []string      // the command that runs it
+	limit        time.Duration // of the test
 
 	cmd    *exec.Cmd
 	exited chan struct{}
 	log    *logBuffer
+	dog    *watchdog
 }
 
 type mountOption func(*mount)
@@ -66,16 +69,20 @@ func before(do func(m *mount)) mountOption {
 	return func(m *mount) { m.prepare = func(string) { do(m) } }
 }
 
+// lasting gives a test that takes long another deadline.
+func lasting(limit time.Duration) mountOption { return func(m *mount) { m.limit = limit } }
+
 // newMount makes a sessions directory and mounts over it until the test ends.
 func newMount(t testing.TB, options ...mountOption) *mount {
 	t.Helper()
-	m := &mount{}
+	m := &mount{limit: testDeadline}
 	for _, option := range options {
 		option(m)
 	}
 	if m.user == nil {
 		needRoot(t)
 	}
+	m.dog = watch(t, m.limit)
 	m.makeDirectories(t)
 	t.Cleanup(func() {
 		if m.cmd != nil {
@@ -169,15 +176,42 @@ func (m *mount) start(t testing.TB) {
 		cmd.Wait()
 		close(exited)
 	}(m.cmd, m.exited)
-	waitFor(t, "the mount serves", mountDeadline, func() bool {
+	m.waitRunning(t, "there is a mount", func() bool { return served(m.dir) })
+	m.dog.guard(m.server())
+	m.waitRunning(t, "the mount serves", func() bool {
+		_, err := m.readControl("locks")
+		return err == nil
+	})
+}
+
+// waitRunning is waitFor with an eye on the server.
+func (m *mount) waitRunning(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	waitFor(t, what, mountDeadline, func() bool {
 		select {
 		case <-m.exited:
 			t.Fatalf("mount ended: %v\n%s", m.cmd.ProcessState, m.log)
 		default:
 		}
-		_, err := m.readControl("locks")
-		return err == nil
+		return ok()
 	})
+}
+
+// server is what is needed to end it whatever it does.
+func (m *mount) server() server {
+	s := server{m.cmd.Process.Pid, m.exited, m.log, connectionOf(m.dir)}
+	if child := childOf(s.pid); m.pidNamespace && child != 0 {
+		s.pid = child
+	}
+	return s
+}
+
+// childOf is the first child of a process, or 0.
+func childOf(pid int) int {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	first, _, _ := strings.Cut(string(text), " ")
+	child, _ := strconv.Atoi(first)
+	return child
 }
 
 // command runs as the one who mounts.
@@ -201,12 +235,18 @@ func (m *mount) stop(t testing.TB) {
 		t.Errorf("unmount: %v\n%s", err, out)
 		m.tearDown()
 	}
+	m.waitExited(t)
+}
+
+// waitExited waits for the end of a server that is, or is being, unmounted.
+func (m *mount) waitExited(t testing.TB) {
+	t.Helper()
 	select {
 	case <-m.exited:
 	case <-time.After(unmountDeadline):
 		t.Errorf("the server lives %v after the unmount", unmountDeadline)
 		m.tearDown()
-		<-m.exited
+		<-m.exited // the watchdog sees to it
 	}
 	if code := m.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("the server ended with %v", m.cmd.ProcessState)
@@ -232,7 +272,8 @@ func (m *mount) unmount() (string, error) {
 
 // tearDown is for when the orderly way failed, so that one broken test does not break those after it.
 func (m *mount) tearDown() {
-	m.cmd.Process.Kill() // ends all requests under way
+	m.server().abort()
+	m.cmd.Process.Kill()
 	unix.Unmount(m.dir, unix.MNT_DETACH)
 }
 
@@ -249,9 +290,8 @@ func (m *mount) serverPID(t testing.TB) int {
 func onlyChild(t testing.TB, pid int) int {
 	t.Helper()
 	var child int
-	waitFor(t, "a child process", 5*time.Second, func() bool {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-		child, _ = strconv.Atoi(strings.TrimSpace(string(text)))
+	waitFor(t, "a child process", waitDeadline, func() bool {
+		child = childOf(pid)
 		return child != 0
 	})
 	return child
@@ -330,7 +370,7 @@ func (m *mount) lock(t testing.TB, name string) lockEntry {
 
 func (m *mount) waitContender(t testing.TB, name string, pid int) {
 	t.Helper()
-	waitFor(t, fmt.Sprintf("process %d contends for %s", pid, name), 5*time.Second, func() bool {
+	waitFor(t, fmt.Sprintf("process %d contends for %s", pid, name), waitDeadline, func() bool {
 		for _, contender := range m.lock(t, name).Contenders {
 			if contender.PID == pid {
 				return true
@@ -343,7 +383,7 @@ func (m *mount) waitContender(t testing.TB, name string, pid int) {
 // waitOrphan waits until the server has heard of the owner's death.
 func (m *mount) waitOrphan(t testing.TB, name string) {
 	t.Helper()
-	waitFor(t, name+" is an orphan", 5*time.Second, func() bool { return m.lock(t, name).State == "orphan" })
+	waitFor(t, name+" is an orphan", waitDeadline, func() bool { return m.lock(t, name).State == "orphan" })
 }
 
 // mustBeHeldBy checks both what the server says and what is on disk.

@@ -320,7 +320,7 @@ func mappedContainer(t testing.TB, volume, script string) *exec.Cmd {
 	t.Helper()
 	podman, name := need(t, "podman"), fmt.Sprintf("%s-%d", suite.tag, containers.Add(1))
 	ids := fmt.Sprintf("0:%d:%d", firstID, idCount)
-	t.Cleanup(func() { removeContainer(podman, name) })
+	t.Cleanup(func() { removeContainer(t, podman, name) })
 	return exec.Command(need(t, "unshare"), "--mount", "--propagation", "slave", "sh", "-c",
 		`umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"`, "sh",
 		podman, "--runtime", need(t, "crun"), "run", "--rm", "--name", name, "--network=none", "--log-driver=none", "--cgroups=disabled",

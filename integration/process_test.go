@@ -15,7 +15,7 @@ func TestScenario12_SecondCallerInTheSameProcess(t *testing.T) {
 		both := startClients(r, m, clientSpec{onHost, r.version, r.gateway, true}, r.spec(onHost))
 		twiceAtOnce(r, m, both[0])
 		for i, kind := range []string{"without-start-time", "with-start-time"} {
-			both[i].must(r, "worker", args{"name": "thread"})
+			both[i].place(r, "worker", args{"name": "thread"})
 			mistakenForALeftover(r, m, both[i], kind+"-doubled.jsonl", args{"instance": "2"})
 			mistakenForALeftover(r, m, both[i], kind+"-thread.jsonl", on("thread"))
 		}
@@ -139,13 +139,8 @@ func TestScenario14_ChildOfTheHolderAsks(t *testing.T) {
 		c := r.clients(m, onHost)[0]
 		held := c.must(r, "acquire", ask(m, longWait))
 		before := m.stateBelow(r, sessionLock)
-		forking := c.begin(r, "fork", args{"name": "forked"})
-		spawning := c.begin(r, "fork", args{"name": "spawned", "how": "spawn"})
-		for _, rep := range []reply{forking.wait(r), spawning.wait(r)} {
-			if !rep.OK {
-				r.Fatalf("fork: %v", rep)
-			}
-		}
+		c.place(r, "fork", args{"name": "forked"})
+		c.place(r, "fork", args{"name": "spawned", "how": "spawn"})
 		forked := c.begin(r, "acquire", ask(m, shortWait, on("forked")))
 		spawned := c.begin(r, "acquire", ask(m, shortWait, on("spawned")))
 		mustTimeOut(r, "the forked child", forked.wait(r), shortWait)

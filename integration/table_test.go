@@ -49,6 +49,7 @@ func (s scenario) eachVersion(t *testing.T, test func(r *run)) {
 
 func (s scenario) versions(t *testing.T, titles []bool, test func(r *run)) {
 	needClients(t)
+	t.Parallel() // most of the time they wait for a client's time-out
 	for _, version := range versions {
 		for _, gateway := range titles {
 			s.sub(t, &run{version: version, gateway: gateway}, test)

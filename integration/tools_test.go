@@ -6,6 +6,7 @@ import (
 )
 
 func TestToolsGit(t *testing.T) {
+	t.Parallel()
 	scenario{0, "git clone and commits in the tree"}.once(t, func(r *run) {
 		need(r, "git")
 		m := newMount(r)
@@ -21,6 +22,7 @@ func TestToolsGit(t *testing.T) {
 }
 
 func TestToolsNPM(t *testing.T) {
+	t.Parallel()
 	scenario{0, "npm install in the tree"}.once(t, func(r *run) {
 		need(r, "npm")
 		m := newMount(r)

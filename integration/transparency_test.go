@@ -131,26 +131,6 @@ func TestEvidenceCanBeMoved(t *testing.T) {
 	}
 }
 
-// A process that dies with many locks does not keep its mount from being unmounted, and
-// none of them is left.
-func TestUnmountWhileReaping(t *testing.T) {
-	m := newMount(t)
-	const count = 2000
-	holder := startHelper(t, nil, "hold-many", m.path("many-%d.lock"), strconv.Itoa(count))
-	holder.line(t)
-	holder.kill()
-	m.stop(t)
-	left, err := os.ReadDir(m.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range left {
-		if strings.HasSuffix(e.Name(), ".lock") {
-			t.Fatalf("%d entries are left, %s among them", len(left), e.Name())
-		}
-	}
-}
-
 // Neither a directory in an arbitrated tree, nor one around it, gets an arbiter of its own;
 // a neighbour does.
 func TestNestedArbitersAreRefused(t *testing.T) {

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -66,8 +65,8 @@ func runWithOpenFuseDevice(r *run) {
 		r.Fatal(err)
 	}
 	script := `mount -t tmpfs none "$1" && mknod -m 666 "$1/fuse" c 10 229 && mount --bind "$1/fuse" /dev/fuse && shift && exec "$@"`
-	cmd := exec.Command(need(r, "unshare"), "--mount", "--propagation", "private", "sh", "-c", script, "sh", private,
-		suite.helper, "-test.run", "^TestUnprivileged$", "-test.v", "-test.timeout", "2m")
+	cmd := command(r, need(r, "unshare"), "--mount", "--propagation", "private", "sh", "-c", script, "sh", private,
+		suite.helper, "-test.run", "^TestUnprivileged$", "-test.v", "-test.timeout", "100s")
 	cmd.Env = append(os.Environ(), openFuseEnv+"=1", "SESSIONLOCKFS_BINARY="+suite.binary)
 	out, err := cmd.CombinedOutput()
 	if err != nil {

