@@ -16,8 +16,7 @@ func foreignTree(t *testing.T) func(dir string) {
 		for _, name := range []string{"one", "two"} {
 			point := filepath.Join(dir, name)
 			mustRun(t, "mkdir", point)
-			mustRun(t, "mount", "-t", "tmpfs", "none", point)
-			t.Cleanup(func() { unix.Unmount(point, unix.MNT_DETACH) })
+			memoryOn(t, point, "size=10M")
 			writeFile(t, point+"/sub/file", "of "+name)
 			mustRun(t, "ln", point+"/sub/file", point+"/sub/second")
 		}

@@ -232,15 +232,11 @@ func TestAdvisoryLocks(t *testing.T) {
 
 // The file system has the size, the room and the limits of that underneath; also one that is mounted below it.
 func TestStatfs(t *testing.T) {
-	tmpfs := func(dir, size string) {
-		mustRun(t, "mount", "-t", "tmpfs", "-o", "mode=777,size="+size, "none", dir)
-		t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	}
 	m := newMount(t, withContent(func(dir string) {
-		tmpfs(dir, "10M")
+		memoryOn(t, dir, "size=10M")
 		writeFile(t, dir+"/file", strings.Repeat("x", 1<<20))
 		mustRun(t, "mkdir", dir+"/sub")
-		tmpfs(dir+"/sub", "3M")
+		memoryOn(t, dir+"/sub", "size=3M")
 	}))
 	for _, name := range []string{".", "file", "sub"} {
 		var got, want unix.Statfs_t
