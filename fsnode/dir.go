@@ -141,14 +141,18 @@ func (s *dirStream) fill() (more bool, err error) {
 	return true, nil
 }
 
+// mountRootFlags don't wait for a server that is away.
+const mountRootFlags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+
 // number is what a stat of the entry says: of a mount point, it is the number of what is mounted there. Only
 // directories are looked at for that.
 func (s *dirStream) number(e *fuse.DirEntry) uint64 {
 	real := lockmgr.InodeID{Dev: s.dev, Ino: e.Ino}
 	if e.Mode == unix.S_IFDIR && e.Name != "." && e.Name != ".." {
-		var st unix.Stat_t
-		if unix.Fstatat(s.fd, e.Name, &st, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT) == nil {
-			real = realID(&st)
+		var st unix.Statx_t
+		err := unix.Statx(s.fd, e.Name, mountRootFlags, unix.STATX_INO, &st)
+		if err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+			real = lockmgr.InodeID{Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino}
 		}
 	}
 	return s.numbers.of(real)
@@ -158,6 +162,7 @@ func (s *dirStream) number(e *fuse.DirEntry) uint64 {
 func (fs *FS) ReleaseDir(in *fuse.ReleaseIn) {
 	if h := fs.handles.remove(in.Fh); h != nil && h.node != nil {
 		unix.Close(h.fd)
+		fs.pressure.gaveBack()
 	}
 }
 

@@ -8,6 +8,10 @@
 // from the root and nothing is followed out of the tree: names are resolved one at a
 // time, relative to a descriptor, without following links.
 //
+// They are more than a process may have: when they run short the kernel is asked to forget
+// inodes (pressure.go). All of them have the mount's device number, so those of another
+// file system below the real directory get numbers of their own (number.go).
+//
 // # Whose rights
 //
 // Mounted by root for everybody, the kernel checks permissions (default_permissions)

@@ -64,7 +64,9 @@ func (fs *FS) openFile(
 			return status(err)
 		}
 	}
-	fs.renew(n, fd)
+	if flags&fuse.FOPEN_DIRECT_IO == 0 { // of a lock the kernel keeps nothing
+		fs.renew(n, fd)
+	}
 	out.OpenFlags = flags | fs.writing(h, in.Flags, c)
 	out.Fh = fs.handles.add(h)
 	return fuse.OK
