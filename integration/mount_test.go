@@ -272,9 +272,11 @@ func (m *mount) unmount() (string, error) {
 
 // tearDown is for when the orderly way failed, so that one broken test does not break those after it.
 func (m *mount) tearDown() {
+	// A thread of the server itself, the reaper's, can't be killed before it is answered (request_wait_answer), and as long
+	// as it lives it keeps the device open, and so the request waiting: the connection ends first.
 	m.server().abort()
 	m.cmd.Process.Kill()
-	unix.Unmount(m.dir, unix.MNT_DETACH)
+	unix.Unmount(m.dir, unix.MNT_FORCE|unix.MNT_DETACH)
 }
 
 // serverPID is the PID of the program itself, also where it runs below unshare.
