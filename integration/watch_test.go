@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -80,6 +81,39 @@ func TestHeldLocksAreListedForWatchersOnly(t *testing.T) {
 	w.close()
 	waitFor(t, "it is not listed for one that watches the directory underneath", seenWithin, func() bool { return !lists() })
 }
+
+// A process that watches the directory meets in its sweep the locks that others hold, and can't do them harm. The two
+// older releases take a lock without a PID for stale whatever its age, and end the sweep when it can't be removed; their
+// gateways watch other directories only.
+func TestSweepOfAProcessThatWatches(t *testing.T) {
+	scenario{16, "start sweep of a process that watches the directory"}.eachVersion(t, func(r *run) {
+		m := newMount(r)
+		all := r.clients(m, onHost, onHost, onHost)
+		live, dead, sweeper := all[0], all[1], all[2]
+		live.must(r, "acquire", ask(m, longWait, inSession(m, "live.jsonl")))
+		dead.must(r, "acquire", ask(m, longWait, inSession(m, "dead.jsonl")))
+		before := m.stateBelow(r, "live.jsonl.lock")
+		dead.kill(r)
+		m.waitOrphan(r, "dead.jsonl.lock")
+		sweeper.must(r, "watch", args{"path": m.dir})
+		waitFor(r, "the live lock is listed", seenWithin, func() bool {
+			return slices.Contains(sweeper.must(r, "readdir", args{"path": m.dir}).Names, "live.jsonl.lock")
+		})
+
+		swept := sweeper.do(r, "sweep", args{"dir": m.dir, "staleMs": int(staleAge.Milliseconds())})
+		switch {
+		case !swept.OK && r.version != "2026.7.1" && swept.Code == "EBUSY":
+			r.note("ends with EBUSY")
+		case !swept.OK || !slices.Equal(swept.Cleaned, []string{"dead.jsonl.lock"}):
+			r.Errorf("%v, swept %v, warnings %v, want dead.jsonl.lock", swept, swept.Cleaned, swept.Warnings)
+		}
+		m.mustBeUnchanged(r, "live.jsonl.lock", before, "the sweep")
+		m.mustBeHeldBy(r, "live.jsonl.lock", live.pid)
+	})
+}
+
+// staleAge is the clients' own for a lock whose PID says nothing.
+const staleAge = 30 * time.Minute
 
 // seen is how often an event is to have been seen of a name.
 type seen struct {

@@ -148,6 +148,10 @@ const commands = {
 		return { names: await fs.promises.readdir(dir) };
 	},
 
+	async watch({ path: dir }) {
+		fs.watch(dir, () => {});
+	},
+
 	async utimes({ path: file, seconds }) {
 		await fs.promises.utimes(file, seconds, seconds);
 	},
