@@ -25,7 +25,7 @@ func freshen(a *fuse.Attr, now time.Time) { a.SetTimes(&now, &now, &now) }
 // sight says how an inode is shown to the caller, and for how long the kernel may
 // believe it. Nearly every inode is no lock: then nobody asks who the caller is.
 func (fs *FS) sight(n *inode, c *caller) (lockmgr.Sight, time.Duration) {
-	turn := fs.Locks.AtInode(n.real)
+	turn := fs.turnAtInode(n, c)
 	if turn == nil {
 		return lockmgr.AsItIs, fs.CacheTime
 	}
@@ -98,6 +98,10 @@ func (fs *FS) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status
 	size, err := unix.Readlinkat(n.fd, "", buf)
 	if err != nil {
 		return nil, status(err)
+	}
+	c := fs.caller(h)
+	if sight, _ := fs.sight(n, c); sight == lockmgr.Fresh {
+		return fs.rendered(n, c, buf[:size]), fuse.OK
 	}
 	return buf[:size], fuse.OK
 }

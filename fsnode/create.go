@@ -17,55 +17,61 @@ func (fs *FS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fus
 	if dir == nil {
 		return fuse.EACCES
 	}
-	if !fs.Locks.Policy().IsLock(name) {
-		return fs.createPlain(dir, in, name, out)
-	}
-	turn := fs.Locks.At(dir.key(name))
-	defer turn.End()
-	if in.Flags&unix.O_EXCL != 0 {
-		return fs.createLock(turn, dir, in, name, out)
-	}
-	if st := fs.makeWay(turn, fs.caller(&in.InHeader), false); !st.Ok() {
+	c := fs.caller(&in.InHeader)
+	if st := fs.put(dir, c); !st.Ok() {
 		return st
 	}
-	return fs.createPlain(dir, in, name, out)
+	if !fs.Locks.Policy().IsLock(name) {
+		defer fs.guarding(dir, name)
+		return fs.createNew(dir, c, in, name, out)
+	}
+	if in.Flags&unix.O_EXCL != 0 {
+		return fs.createLock(dir, c, in, name, out)
+	}
+	defer fs.guarding(dir, name)
+	turn := fs.turnAt(dir, name, c)
+	defer turn.End()
+	if st := fs.makeWay(turn, c); !st.Ok() {
+		return st
+	}
+	return fs.createNew(dir, c, in, name, out)
 }
 
-// createLock makes the lock if nobody holds it. The turn is held all along.
-func (fs *FS) createLock(turn *lockmgr.Turn, dir *inode, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	c := fs.caller(&in.InHeader)
-	if !c.who().Known() { // nobody may be taken for unnamed because we are short of something
-		if err := fs.Callers.Untold(c.tid); err != nil {
-			return status(err)
+// createLock makes the lock if nobody holds it. The turn is held until the grant is entered.
+func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	p, st := fs.grantee(c)
+	if !st.Ok() {
+		return st
+	}
+	h := &handle{}
+	turn := fs.turnAt(dir, name, c)
+	token, st := fs.winning(turn, p, func() (*inode, fuse.Status) {
+		fd, err := fs.openNew(dir, in, name)
+		if err != nil {
+			return nil, status(err)
 		}
+		path, attr, err := fs.pathOf(fd)
+		if err != nil { // nothing may stay that nobody was granted
+			unix.Unlinkat(dir.fd, name, 0)
+			unix.Close(fd)
+			return nil, status(err)
+		}
+		h.fd, h.node = fd, fs.lockEntry(path, attr, &out.EntryOut)
+		return h.node, fuse.OK
+	}, true)
+	turn.End()
+	if !st.Ok() {
+		return st
 	}
-	o, err := turn.Create(c.who())
-	if err != nil {
-		return status(err)
-	}
-	if o.Refused() {
-		return refusal(o)
-	}
-	fd, err := fs.openNew(dir, in, name)
-	if err != nil {
-		return status(err)
-	}
-	path, st, err := fs.pathOf(fd)
-	if err != nil { // nothing may stay that nobody was granted
-		unix.Unlinkat(dir.fd, name, 0)
-		unix.Close(fd)
-		return status(err)
-	}
-	n := fs.lockEntry(path, st, &out.EntryOut)
-	token := turn.Granted(fs.Callers.Describe(c.who()), n.real, lockmgr.KindFile, true)
 	fs.guardLocked(dir, name)
-	out.Fh = fs.handles.add(&handle{fd: fd, node: n, grant: &grant{dir.key(name), token, c.who()}})
+	h.grant = &grant{dir.key(name), token, p.Identity}
+	out.Fh = fs.handles.add(h)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK
 }
 
-func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
-	c := fs.caller(&in.InHeader)
+// createNew makes what is granted to nobody.
+func (fs *FS) createNew(dir *inode, c *caller, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	if st := fs.guardName(dir, name, lockmgr.WriteCreate, c); !st.Ok() {
 		return st
 	}
@@ -73,7 +79,6 @@ func (fs *FS) createPlain(dir *inode, in *fuse.CreateIn, name string, out *fuse.
 	if err != nil {
 		return status(err)
 	}
-	defer fs.guarding(dir, name)
 	return fs.answerNew(fd, name, c, in.Flags, out)
 }
 
@@ -125,8 +130,8 @@ func (fs *FS) pathOf(fd int) (path int, st *unix.Stat_t, err error) {
 
 // makeWay takes out of the way of an act, that is granted to nobody, what the act was
 // not shown.
-func (fs *FS) makeWay(turn *lockmgr.Turn, c *caller, exclusive bool) fuse.Status {
-	o, err := turn.MakeWay(c.who(), exclusive)
+func (fs *FS) makeWay(turn *lockmgr.Turn, c *caller) fuse.Status {
+	o, err := turn.MakeWay(c.who(), false)
 	if err != nil {
 		return status(err)
 	}
@@ -136,8 +141,8 @@ func (fs *FS) makeWay(turn *lockmgr.Turn, c *caller, exclusive bool) fuse.Status
 	return fuse.OK
 }
 
-// making does an act that brings an entry into being without a handle, and answers
-// with the entry. exclusive says whether it fails if the entry exists.
+// making does an act that brings an entry into being without a handle and fails if it
+// exists, and answers with the entry. With a lock's name it is granted to the caller.
 func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(dir *inode) error) fuse.Status {
 	if isControl(h.NodeId, name) {
 		return fuse.Status(unix.EEXIST)
@@ -146,36 +151,59 @@ func (fs *FS) making(h *fuse.InHeader, name string, out *fuse.EntryOut, do func(
 	if dir == nil {
 		return fuse.EACCES
 	}
-	lock := fs.Locks.Policy().IsLock(name)
-	if lock {
-		turn := fs.Locks.At(dir.key(name))
-		defer turn.End()
-		if st := fs.makeWay(turn, fs.caller(h), true); !st.Ok() {
-			return st
-		}
-	} else if st := fs.guardName(dir, name, lockmgr.WriteReplace, fs.caller(h)); !st.Ok() {
+	c := fs.caller(h)
+	if st := fs.put(dir, c); !st.Ok() {
 		return st
 	}
-	spare, err := fs.spare()
+	if fs.Locks.Policy().IsLock(name) {
+		return fs.makeLock(h, dir, c, name, out, do)
+	}
+	if st := fs.guardName(dir, name, lockmgr.WriteReplace, c); !st.Ok() {
+		return st
+	}
+	fd, st, err := fs.makeEntry(h, dir, name, do)
 	if err != nil {
 		return status(err)
+	}
+	fs.found(fs.entry(fd, st, out), name)
+	fs.guarding(dir, name)
+	return fuse.OK
+}
+
+// makeEntry makes an entry and looks at it.
+func (fs *FS) makeEntry(h *fuse.InHeader, dir *inode, name string, do func(dir *inode) error) (int, *unix.Stat_t, error) {
+	spare, err := fs.spare()
+	if err != nil {
+		return -1, nil, err
 	}
 	err = fs.asCaller(h, func() error { return do(dir) })
 	unix.Close(spare)
 	if err != nil {
-		return status(err)
+		return -1, nil, err
 	}
-	fd, st, err := statChild(dir, name)
-	if err != nil {
-		return status(err)
+	return statChild(dir, name)
+}
+
+func (fs *FS) makeLock(
+	h *fuse.InHeader, dir *inode, c *caller, name string, out *fuse.EntryOut, do func(dir *inode) error,
+) fuse.Status {
+	p, st := fs.grantee(c)
+	if !st.Ok() {
+		return st
 	}
-	if lock {
-		fs.lockEntry(fd, st, out)
-	} else {
-		fs.found(fs.entry(fd, st, out), name)
-		fs.guarding(dir, name)
+	turn := fs.turnAt(dir, name, c)
+	_, st = fs.winning(turn, p, func() (*inode, fuse.Status) {
+		fd, attr, err := fs.makeEntry(h, dir, name, do)
+		if err != nil {
+			return nil, status(err)
+		}
+		return fs.lockEntry(fd, attr, out), fuse.OK
+	}, false)
+	turn.End()
+	if st.Ok() {
+		fs.guardLocked(dir, name)
 	}
-	return fuse.OK
+	return st
 }
 
 // Mkdir makes a directory.

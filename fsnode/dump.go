@@ -77,6 +77,17 @@ func (fs *FS) dumpMount() MountDump {
 	}
 }
 
+// dumpOwner tells of an owner; nil if the kernel could not name it.
+func (fs *FS) dumpOwner(o lockmgr.Process) *OwnerDump {
+	if !o.Known() {
+		return nil
+	}
+	return &OwnerDump{
+		PID: o.PID, StartTime: o.StartTime, BootID: fs.BootID, PIDNS: o.PIDNS, NSPIDs: o.NSPIDs,
+		UID: o.UID, Comm: o.Comm, Container: o.Container,
+	}
+}
+
 func (fs *FS) dumpLock(l lockmgr.Lock) LockDump {
 	d := LockDump{
 		Path: fs.pathOfKey(l.Key), Kind: l.Kind.String(), State: l.State.String(), Token: l.Token,
@@ -86,12 +97,7 @@ func (fs *FS) dumpLock(l lockmgr.Lock) LockDump {
 	if l.State == lockmgr.Untracked {
 		d.Verdict, d.Reason = l.Finding.Verdict.String(), l.Finding.Reason
 	}
-	if o := l.Owner; o.Known() {
-		d.Owner = &OwnerDump{
-			PID: o.PID, StartTime: o.StartTime, BootID: fs.BootID, PIDNS: o.PIDNS, NSPIDs: o.NSPIDs,
-			UID: o.UID, Comm: o.Comm, Container: o.Container,
-		}
-	}
+	d.Owner = fs.dumpOwner(l.Owner)
 	for _, c := range l.Contenders {
 		comm := fs.Callers.Describe(c.Identity).Comm
 		d.Contenders = append(d.Contenders, ContenderDump{PID: c.PID, Comm: comm, LastSeen: c.LastSeen})

@@ -16,11 +16,16 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 		return fs.openControl(in, out)
 	}
 	c := fs.caller(&in.InHeader)
-	lose, err := fs.contentLoss(n, &in.InHeader, in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0)
+	lose, err := fs.contentLoss(n, &in.InHeader, in.Flags&unix.O_TRUNC != 0 && in.Mode&fuse.OPEN_KILL_SUIDGID != 0, 0)
 	if err != nil {
 		return status(err)
 	}
-	turn := fs.Locks.AtInode(n.real)
+	if writes := in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0; writes {
+		if st := fs.putInto(n, c); !st.Ok() {
+			return st
+		}
+	}
+	turn := fs.turnAtInode(n, c)
 	if turn == nil {
 		return fs.openPlain(n, c, in, out, lose)
 	}
@@ -88,8 +93,9 @@ func (fs *FS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadRes
 	if h.node == nil {
 		return fuse.ReadResultData(window(h.text, in.Offset, len(buf))), fuse.OK
 	}
-	if sight, _ := fs.sight(h.node, fs.caller(&in.InHeader)); sight == lockmgr.Fresh {
-		view, err := fs.render(h, in.Offset == 0)
+	c := fs.caller(&in.InHeader)
+	if sight, _ := fs.sight(h.node, c); sight == lockmgr.Fresh {
+		view, err := fs.render(h, c, in.Offset == 0)
 		if err != nil {
 			return nil, status(err)
 		}
@@ -114,7 +120,7 @@ const maxSpliced = 1<<20 - 2<<12
 // render gives a held lock as others see it, or nil if it is too big to be one. A
 // handle goes on with what it rendered when it read the start, so that a reader in
 // several steps does not get halves of two times.
-func (fs *FS) render(h *handle, anew bool) ([]byte, error) {
+func (fs *FS) render(h *handle, c *caller, anew bool) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.view != nil && !anew {
@@ -124,8 +130,21 @@ func (fs *FS) render(h *handle, anew bool) ([]byte, error) {
 	if err != nil || len(data) > lockmgr.MaxPayload {
 		return nil, err
 	}
-	h.view = lockmgr.Render(data, time.Now())
+	h.view = fs.rendered(h.node, c, data)
 	return h.view, nil
+}
+
+// rendered gives what somebody else's lock says as the caller sees it. A bare PID is left to
+// who lives in the owner's PID namespace: there it is a living process, and a script that
+// asks (kill -0) is answered right.
+func (fs *FS) rendered(n *inode, c *caller, data []byte) []byte {
+	if lockmgr.IsBarePID(data) {
+		owner, held := fs.Locks.Holder(n.real)
+		if ns := fs.Callers.Describe(c.who()).PIDNS; held && ns != 0 && ns == owner.Owner.PIDNS {
+			return data
+		}
+	}
+	return lockmgr.Render(data, time.Now())
 }
 
 // readAll reads what may be a payload, and one byte more.
@@ -174,7 +193,7 @@ func (fs *FS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, f
 	if h.node == nil {
 		return fs.writeControl(in, data)
 	}
-	lose, err := fs.contentLoss(h.node, &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0)
+	lose, err := fs.contentLoss(h.node, &in.InHeader, in.WriteFlags&fuse.WRITE_KILL_SUIDGID != 0, in.Offset)
 	if err != nil {
 		return 0, status(err)
 	}
@@ -258,7 +277,7 @@ func (fs *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 	if h == nil || h.node == nil {
 		return fuse.EBADF
 	}
-	lose, err := fs.unsaidLoss(h.node, &in.InHeader)
+	lose, err := fs.unsaidLoss(h.node, &in.InHeader, in.Offset+in.Length)
 	if err != nil {
 		return status(err)
 	}
@@ -289,7 +308,7 @@ func (fs *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32
 	if sight, _ := fs.sight(from.node, fs.caller(&in.InHeader)); sight == lockmgr.Fresh {
 		return 0, fuse.Status(unix.EXDEV) // the caller copies what it is shown
 	}
-	lose, err := fs.unsaidLoss(to.node, &in.InHeader)
+	lose, err := fs.unsaidLoss(to.node, &in.InHeader, in.OffOut)
 	if err != nil {
 		return 0, status(err)
 	}

@@ -16,9 +16,12 @@ import (
 // Callers tells who makes a request. Its methods are called while the thread they ask
 // about waits for our answer, so its ids can't be used again meanwhile.
 type Callers interface {
-	// Identify names the process of a thread; the zero Identity if it can't be named.
-	Identify(tid uint32) lockmgr.Identity
-	// Untold says why Identify could not name a caller that has a name; nil if it has none.
+	// Acting names the process for which a thread acts: its own, or the shell that a helper
+	// program or a subshell works for (rule 7). byHelper says that such a program acts. The
+	// zero Identity if it can't be named. It may wait for a process that is inside execve(2):
+	// no turn may be taken then.
+	Acting(tid uint32) (id lockmgr.Identity, byHelper bool)
+	// Untold says why Acting could not name a caller that has a name; nil if it has none.
 	Untold(tid uint32) error
 	// Describe tells more of a process; best effort, it may be dead.
 	Describe(lockmgr.Identity) lockmgr.Process
@@ -142,13 +145,16 @@ type caller struct {
 	tid   uint32
 	id    lockmgr.Identity
 	asked bool
+
+	byHelper bool
 }
 
 func (fs *FS) caller(h *fuse.InHeader) *caller { return &caller{fs: fs, tid: h.Pid} }
 
 func (c *caller) who() lockmgr.Identity {
 	if !c.asked {
-		c.id, c.asked = c.fs.Callers.Identify(c.tid), true
+		c.id, c.byHelper = c.fs.Callers.Acting(c.tid)
+		c.asked = true
 	}
 	return c.id
 }

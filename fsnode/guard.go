@@ -37,14 +37,16 @@ func (fs *FS) guarded(n *inode, kind lockmgr.WriteKind, who func() lockmgr.Ident
 	return st
 }
 
-// guarding tells the guard which inode a name has now, if it guards that name.
+// guarding tells the guard which inode a name has now, if it guards that name. It may wait
+// for writes under way, which may wait for a turn: none may be taken.
 func (fs *FS) guarding(dir *inode, name string) {
 	if file := dir.key(name); fs.Locks.GuardsName(file) {
 		fs.Locks.Guarding(file, childID(dir, name))
 	}
 }
 
-// guardLocked begins to guard the file whose lock was granted, before that is answered.
+// guardLocked begins to guard the file whose lock was granted, before that is answered, and
+// as guarding with no turn taken.
 func (fs *FS) guardLocked(dir *inode, lock string) {
 	if file, level := fs.Locks.Policy().Guards(lock); level != lockmgr.GuardOff {
 		fs.guarding(dir, file)

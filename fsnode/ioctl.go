@@ -66,9 +66,9 @@ func mayFlag(h *handle, in *fuse.IoctlIn, value []byte, get, protecting uint32) 
 	if err := ioctl(h.fd, get, old); err != nil {
 		return err
 	}
-	c := credentialsOf(&in.InHeader)
 	changed := binary.NativeEndian.Uint32(old) ^ binary.NativeEndian.Uint32(value)
-	if in.Uid != st.Uid && !c.has(unix.CAP_FOWNER) || changed&protecting != 0 && !c.has(unix.CAP_LINUX_IMMUTABLE) {
+	if !ownerOrCapable(&in.InHeader, &st) ||
+		changed&protecting != 0 && !credentialsOf(&in.InHeader).has(unix.CAP_LINUX_IMMUTABLE) {
 		return unix.EPERM
 	}
 	return nil

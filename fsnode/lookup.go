@@ -32,7 +32,7 @@ func (fs *FS) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fuse
 // lookupLock finds an entry with a lock's name. If nothing is known of it, it is shown
 // as it is, and it does not matter who asks unless it stands in a create's way.
 func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut) fuse.Status {
-	turn := fs.Locks.Known(dir.key(name))
+	turn := fs.turnKnown(dir, name, c)
 	known := turn != nil
 	creating := c.creating(name)
 	fd, st, err := fs.look(dir, name)
@@ -45,7 +45,7 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 			return fuse.OK
 		}
 		unix.Close(fd)
-		turn = fs.Locks.At(dir.key(name))
+		turn = fs.turnAt(dir, name, c)
 		fd, st, err = fs.look(dir, name) // as it is in our turn
 	}
 	defer turn.End()
@@ -67,8 +67,12 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 
 // statChild opens an entry as a path and looks at it, without following links.
 func statChild(dir *inode, name string) (fd int, st *unix.Stat_t, err error) {
+	return statAt(dir.fd, name)
+}
+
+func statAt(dir int, name string) (fd int, st *unix.Stat_t, err error) {
 	fd, err = retryFd(func() (int, error) {
-		return unix.Openat(dir.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 	if err != nil {
 		return -1, nil, err

@@ -24,7 +24,10 @@ func (fs *FS) removing(h *fuse.InHeader, name string, flags int) fuse.Status {
 	}
 	remove := func() error { return unix.Unlinkat(dir.fd, name, flags) }
 	c := fs.caller(h)
-	turn := fs.Locks.Known(dir.key(name))
+	if st := fs.take(dir, c); !st.Ok() {
+		return st
+	}
+	turn := fs.turnKnown(dir, name, c)
 	if turn == nil {
 		if fs.Locks.Policy().IsLock(name) && c.who() == fs.Locks.Self { // the reaper, come late
 			return fuse.ENOENT
@@ -67,12 +70,47 @@ type renaming struct {
 	flags    uint32
 	h        *fuse.InHeader
 	c        *caller
+	grantee  lockmgr.Process // of a rename onto a lock's name that does not replace
 
 	source, target   *lockmgr.Turn // nil for a name that is no lock
 	leaves, replaces lockmgr.Outcome
 }
 
+// prepare asks what is to be known before turns are taken.
+func (r *renaming) prepare() (st fuse.Status) {
+	if st := r.fs.take(r.from, r.c); !st.Ok() {
+		return st
+	}
+	if st := r.fs.put(r.to, r.c); !st.Ok() {
+		return st
+	}
+	locks := r.fs.Locks.Policy()
+	if r.flags&unix.RENAME_NOREPLACE != 0 && locks.IsLock(r.new) {
+		r.grantee, st = r.fs.grantee(r.c)
+		return st
+	}
+	if locks.IsLock(r.old) || locks.IsLock(r.new) {
+		r.c.who()
+	}
+	return fuse.OK
+}
+
 func (r *renaming) run() fuse.Status {
+	if st := r.prepare(); !st.Ok() {
+		return st
+	}
+	st := r.inTurn()
+	if st.Ok() {
+		r.fs.guarding(r.from, r.old)
+		r.fs.guarding(r.to, r.new)
+		if r.replaces == lockmgr.Grant {
+			r.fs.guardLocked(r.to, r.new)
+		}
+	}
+	return st
+}
+
+func (r *renaming) inTurn() fuse.Status {
 	r.takeTurns()
 	defer r.endTurns()
 	if o := r.decide(); o.Refused() {
@@ -84,8 +122,6 @@ func (r *renaming) run() fuse.Status {
 	err := r.rename()
 	if err == nil {
 		r.record()
-		r.fs.guarding(r.from, r.old)
-		r.fs.guarding(r.to, r.new)
 	}
 	return status(err)
 }
@@ -115,13 +151,22 @@ func (r *renaming) guard() fuse.Status {
 func (r *renaming) takeTurns() {
 	locks := r.fs.Locks
 	from, to := locks.Policy().IsLock(r.old), locks.Policy().IsLock(r.new)
-	switch {
-	case from && to:
-		r.source, r.target = locks.Turns(r.from.key(r.old), r.to.key(r.new))
-	case from:
-		r.source = locks.At(r.from.key(r.old))
-	case to:
-		r.target = locks.At(r.to.key(r.new))
+	if !from || !to {
+		if from {
+			r.source = r.fs.turnAt(r.from, r.old, r.c)
+		}
+		if to {
+			r.target = r.fs.turnAt(r.to, r.new, r.c)
+		}
+		return
+	}
+	gitFrom, gitTo := r.fs.isGitLock(r.from, r.old), r.fs.isGitLock(r.to, r.new)
+	r.source, r.target = locks.Turns(r.from.key(r.old), r.to.key(r.new))
+	if gitFrom {
+		r.source.InGit()
+	}
+	if gitTo {
+		r.target.InGit()
 	}
 }
 
@@ -157,10 +202,11 @@ func (r *renaming) decide() lockmgr.Outcome {
 	if childID(r.from, r.old) == (lockmgr.InodeID{}) {
 		return lockmgr.Gone
 	}
-	if o, err := r.target.MakeWay(r.c.who(), true); err != nil || o.Refused() {
+	if o, err := r.target.Create(r.grantee.Identity); err != nil || o.Refused() {
 		return lockmgr.Exists
 	}
-	return lockmgr.Pass
+	r.replaces = lockmgr.Grant
+	return lockmgr.Grant
 }
 
 func (r *renaming) record() {
@@ -176,14 +222,21 @@ func (r *renaming) record() {
 	}
 }
 
+// replaced tells which inode a name has now.
 func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, name string) {
 	var now lockmgr.InodeID
-	if fd, st, err := statChild(dir, name); err == nil {
+	fd, st, err := statChild(dir, name)
+	if err == nil {
 		n := r.fs.inodes.keep(fd, st)
 		defer r.fs.inodes.unpin(n.real)
 		now = n.real
 	}
-	turn.Replaced(r.c.who(), o, now)
+	switch {
+	case o != lockmgr.Grant:
+		turn.Replaced(r.c.who(), o, now)
+	case err == nil: // else it went past the mount, and nobody has it
+		turn.Granted(r.grantee, now, kindOf(st.Mode), false)
+	}
 }
 
 // childID is the inode of an entry now; zero if it can't be told.

@@ -35,7 +35,10 @@ func (fs *FS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) 
 // changing does something that alters an inode in place, under the turn of the lock
 // that it is, if it is one.
 func (fs *FS) changing(n *inode, c *caller, do func() fuse.Status) fuse.Status {
-	turn := fs.Locks.AtInode(n.real)
+	if st := fs.putInto(n, c); !st.Ok() {
+		return st
+	}
+	turn := fs.turnAtInode(n, c)
 	if turn == nil {
 		return do()
 	}
@@ -50,7 +53,7 @@ func (fs *FS) changing(n *inode, c *caller, do func() fuse.Status) fuse.Status {
 func (fs *FS) attrLoss(n *inode, in *fuse.SetAttrIn) (lose func() error, err error) {
 	switch {
 	case in.Valid&fuse.FATTR_SIZE != 0:
-		return fs.contentLoss(n, &in.InHeader, in.Valid&fuse.FATTR_KILL_SUIDGID != 0)
+		return fs.contentLoss(n, &in.InHeader, in.Valid&fuse.FATTR_KILL_SUIDGID != 0, in.Size)
 	case in.Valid&(fuse.FATTR_UID|fuse.FATTR_GID) != 0:
 		return fs.ownerLoss(n, &in.InHeader)
 	case in.Valid&anyAttr == 0:
@@ -75,7 +78,7 @@ func (fs *FS) touchLoss(n *inode, h *fuse.InHeader) (lose func() error, err erro
 		return nil, err
 	}
 	setID := st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR
-	if setID && fs.ForAll && h.Uid != st.Uid && !credentialsOf(h).has(unix.CAP_FOWNER) {
+	if setID && !ownerOrCapable(h, &st) {
 		return nothingLost, nil
 	}
 	loseSetGID, err := fs.ownerLoss(n, h)

@@ -37,10 +37,11 @@ func (fs *FS) surveyDir(fd int) error {
 	entries, err := dir.ReadDir(-1)
 	dir.Close()
 	for _, e := range entries {
+		if fs.Locks.Policy().IsLock(e.Name()) && !fs.isGitLock(n, e.Name()) {
+			fs.meet(n, e.Name())
+		}
 		if e.IsDir() {
 			err = errors.Join(err, fs.surveyChild(n, e.Name()))
-		} else if fs.Locks.Policy().IsLock(e.Name()) {
-			fs.meet(n, e.Name())
 		}
 	}
 	return err

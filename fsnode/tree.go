@@ -1,8 +1,7 @@
 package fsnode
 
 import (
-	"io"
-	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -86,8 +85,7 @@ func (fs *FS) contentOf(fd int, st *unix.Stat_t) (lockmgr.Content, error) {
 		n, err := unix.Readlinkat(fd, "", buf)
 		return lockmgr.Content{Kind: lockmgr.KindSymlink, Data: buf[:max(n, 0)]}, err
 	case unix.S_IFDIR:
-		full, err := fs.isFull(fd)
-		return lockmgr.Content{Kind: lockmgr.KindDir, Full: full}, err
+		return fs.filesIn(fd)
 	}
 	return lockmgr.Content{Kind: lockmgr.KindOther}, nil
 }
@@ -110,21 +108,6 @@ func (fs *FS) Remove(k lockmgr.Key, want lockmgr.InodeID) error {
 	return err
 }
 
-// isFull reports whether a directory holds anything.
-func (fs *FS) isFull(path int) (bool, error) {
-	fd, err := fs.reopen(path, unix.O_RDONLY|unix.O_DIRECTORY)
-	if err != nil {
-		return false, err
-	}
-	dir := os.NewFile(uintptr(fd), "directory")
-	defer dir.Close()
-	_, err = dir.Readdirnames(1)
-	if err == io.EOF {
-		return false, nil
-	}
-	return true, err
-}
-
 // unlinkAny removes an entry of whatever type; a directory must be empty.
 func unlinkAny(dir int, name string) error {
 	err := unix.Unlinkat(dir, name, 0)
@@ -138,6 +121,8 @@ func unlinkAny(dir int, name string) error {
 type Attributes struct {
 	UID      uint32
 	Changed  time.Time // when it was last changed, in content or otherwise
+	Made     time.Time // when it came into being, as far as the file system tells
+	Remote   bool      // it lies on a network file system
 	Unopened bool      // the kernel says that nobody has it open
 }
 
@@ -160,6 +145,7 @@ func (fs *FS) Attributes(k lockmgr.Key, want lockmgr.InodeID) (a Attributes, err
 	if ctime := time.Unix(st.Ctim.Unix()); ctime.After(a.Changed) {
 		a.Changed = ctime
 	}
+	a.Made, a.Remote = madeAt(fd, st), isRemote(fd)
 	a.Unopened = fs.unopened(fd, st)
 	return a, nil
 }
@@ -183,4 +169,32 @@ func (fs *FS) unopened(path int, st *unix.Stat_t) bool {
 	}
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
 	return err == nil
+}
+
+// madeAt is the time of birth, or where the file system has none the earliest that it tells.
+func madeAt(fd int, st *unix.Stat_t) time.Time {
+	var x unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &x)
+	if err == nil && x.Mask&unix.STATX_BTIME != 0 {
+		return time.Unix(x.Btime.Sec, int64(x.Btime.Nsec))
+	}
+	made := time.Unix(st.Mtim.Unix())
+	if ctime := time.Unix(st.Ctim.Unix()); ctime.Before(made) {
+		made = ctime
+	}
+	return made
+}
+
+// remoteTypes are the file systems on which another machine may be at work; see statfs(2).
+// FUSE is one: nobody tells what is behind it.
+var remoteTypes = []int64{
+	unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC,
+	unix.AFS_SUPER_MAGIC, unix.V9FS_MAGIC, unix.OCFS2_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC,
+	0x01161970, // GFS2_MAGIC
+	0x0BD00BD0, // LL_SUPER_MAGIC: Lustre
+}
+
+func isRemote(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && slices.Contains(remoteTypes, int64(uint32(st.Type)))
 }

@@ -2,9 +2,14 @@ package fsnode
 
 import (
 	"bytes"
+	"encoding/json"
+	"strconv"
+	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
 )
 
 // GetXAttr reads an extended attribute.
@@ -12,6 +17,9 @@ func (fs *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []
 	n := fs.inodes.node(h.NodeId)
 	if n == nil {
 		return 0, fuse.ENODATA
+	}
+	if strings.HasPrefix(attr, ownAttributes) {
+		return fs.ownAttribute(n, attr, dest)
 	}
 	p, err := fs.attrPath(n)
 	if err != nil {
@@ -73,6 +81,9 @@ func xattrSize(size, room int, err error, ask func() (int, error)) (uint32, fuse
 
 // SetXAttr sets an extended attribute, unless somebody else holds the lock.
 func (fs *FS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
+	if strings.HasPrefix(attr, ownAttributes) {
+		return fuse.EPERM
+	}
 	return fs.changingXAttr(&in.InHeader, func(n *inode, p *attrPath) error {
 		if err := p.set(attr, data, int(in.Flags)); err != nil {
 			return err
@@ -98,6 +109,9 @@ func (fs *FS) dropSetGID(n *inode) error {
 
 // RemoveXAttr removes an extended attribute, unless somebody else holds the lock.
 func (fs *FS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fuse.Status {
+	if strings.HasPrefix(attr, ownAttributes) {
+		return fuse.EPERM
+	}
 	return fs.changingXAttr(h, func(n *inode, p *attrPath) error {
 		err := p.remove(attr)
 		if err == unix.EPERM && attr == fileCapability {
@@ -125,4 +139,35 @@ func (fs *FS) changingXAttr(h *fuse.InHeader, do func(*inode, *attrPath) error) 
 	}
 	defer p.close()
 	return fs.changing(n, fs.caller(h), func() fuse.Status { return status(do(n, p)) })
+}
+
+// Every held lock that is a file or a directory has two attributes by which a script can
+// fence what it does: the token of the grant and, as JSON, its owner. They are not listed.
+const (
+	ownAttributes  = "user.sessionlockfs."
+	tokenAttribute = ownAttributes + "token"
+	ownerAttribute = ownAttributes + "owner"
+)
+
+func (fs *FS) ownAttribute(n *inode, attr string, dest []byte) (uint32, fuse.Status) {
+	held, ok := fs.Locks.Holder(n.real)
+	if !ok || held.Kind != lockmgr.KindFile && held.Kind != lockmgr.KindDir {
+		return 0, fuse.ENODATA
+	}
+	var value []byte
+	switch attr {
+	case tokenAttribute:
+		value = strconv.AppendUint(nil, uint64(held.Token), 10)
+	case ownerAttribute:
+		if owner := fs.dumpOwner(held.Owner); owner != nil {
+			value, _ = json.Marshal(owner)
+		}
+	}
+	switch {
+	case value == nil:
+		return 0, fuse.ENODATA
+	case len(value) > len(dest):
+		return uint32(len(value)), fuse.ERANGE
+	}
+	return uint32(copy(dest, value)), fuse.OK
 }

@@ -62,6 +62,9 @@ func (f *fighter) fight(rounds int) {
 		case d < 19:
 			f.m.Snapshot()
 			f.m.TracksIn(dirOne)
+			f.m.Holder(f.inodeAt(k))
+			f.m.Put(f.inodeAt(k), f.p.Identity)
+			f.m.Take(f.inodeAt(k), f.p.Identity)
 		default:
 			f.reap()
 		}
@@ -71,8 +74,8 @@ func (f *fighter) fight(rounds int) {
 
 // hold takes the name if it can, and gives it up in one of the ways there are.
 func (f *fighter) hold(i int, k Key) {
-	open := f.r.IntN(4) > 0
-	if f.creates(f.actor, f.p, k, file(""), open) != "granted" {
+	got, open := f.makes(k)
+	if got != "granted" {
 		return
 	}
 	me := int64(f.p.PID)
@@ -118,6 +121,27 @@ func (f *fighter) hold(i int, k Key) {
 		f.closes(f.actor, f.p, k)
 		f.want("removal", f.removes(f.p, k), "ok")
 	}
+}
+
+// makes tries one of the exclusive acts. open says whether its handle is, if it has one.
+func (f *fighter) makes(k Key) (got string, open bool) {
+	tmp := key(fmt.Sprint("tmp", f.p.PID))
+	switch f.r.IntN(8) {
+	case 0:
+		return f.creates(f.actor, f.p, k, Content{Kind: KindDir}, false), false
+	case 1:
+		f.puts(f.p, tmp, payload("pid", f.p, f.clock()))
+		got = f.links(f.p, tmp, k)
+		f.removes(f.p, tmp)
+		return got, false
+	case 2:
+		f.puts(f.p, tmp, payload("pid", f.p, f.clock()))
+		got = f.renames(f.p, tmp, k)
+		f.removes(f.p, tmp)
+		return got, false
+	}
+	open = f.r.IntN(4) > 0
+	return f.creates(f.actor, f.p, k, file(""), open), open
 }
 
 func (f *fighter) want(what, got, want string) {
@@ -244,6 +268,52 @@ func TestInodeGoesWhileWaiting(t *testing.T) {
 	if got := <-found; got != nil {
 		t.Errorf("got a turn at %v, whose inode is another now", got.e.key)
 		got.End()
+	}
+	w.noLeaks()
+}
+
+// TestNamesOfOneInodeInAnyOrder has many act at once by inode and by name where an inode has
+// two names: no order may deadlock, and what is held by either stays protected.
+func TestNamesOfOneInodeInAnyOrder(t *testing.T) {
+	w := newWorld(t)
+	w.quiet = true
+	a, b := process("A"), process("B")
+	w.puts(a, key("tmp"), payload("pid", a, w.now))
+	inode := w.inodeAt(key("tmp"))
+	w.links(a, key("tmp"), key("a.lock"))
+	w.links(a, key("tmp"), key("b.lock"))
+	var all sync.WaitGroup
+	for g := range 4 {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			r := rand.New(rand.NewPCG(uint64(g), 9))
+			for range 2000 {
+				switch r.IntN(4) {
+				case 0:
+					first, second := w.m.Turns(key("b.lock"), key("a.lock"))
+					first.End()
+					second.End()
+				case 1:
+					if turn := w.m.AtInode(inode); turn == nil || turn.Change(b.Identity) != Busy {
+						t.Error("B may change what A holds")
+					} else {
+						turn.End()
+					}
+				case 2: // b.lock comes and goes
+					w.links(a, key("a.lock"), key("b.lock"))
+				default:
+					w.removes(a, key("b.lock"))
+				}
+			}
+		}()
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatal("deadlock")
 	}
 	w.noLeaks()
 }

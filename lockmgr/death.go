@@ -42,7 +42,9 @@ func (m *Manager) OwnerDied(id Identity) {
 }
 
 func (m *Manager) ownerGone(e *entry) {
-	e.ownerDead = true
+	if !e.ownerDead {
+		e.ownerDead, e.killed = true, e.owner.ByHelper && m.Deaths.Killed(e.owner.Identity)
+	}
 	if !e.handleOpen {
 		m.orphan(e, "its owner is dead")
 	}
@@ -51,11 +53,20 @@ func (m *Manager) ownerGone(e *entry) {
 // settle makes sure that the state is as the living are before c is answered. The news
 // of a death may still be on its way, or for an owner that can't be watched never come,
 // so whoever comes across a held lock has the owner asked after: the next try after a
-// death wins. The owner itself is alive.
+// death wins. The owner itself is alive. Of whoever the payload may make the owner, it is
+// asked whether it does.
 func (m *Manager) settle(e *entry, c Identity) {
-	if e.state != Held || c == e.owner.Identity {
-		return
+	m.delegateTo(e, c)
+	for e.state == Held && c != e.owner.Identity {
+		owner := e.owner.Identity
+		m.settleOwner(e)
+		if e.owner.Identity == owner { // else it went to a shell, which may be dead as well
+			return
+		}
 	}
+}
+
+func (m *Manager) settleOwner(e *entry) {
 	if e.ownerDead {
 		if !e.handleOpen { // what it holds could not be read
 			m.orphan(e, "its owner is dead")
@@ -76,16 +87,17 @@ func (m *Manager) orphan(e *entry, reason string) {
 		m.tell(e, Event{What: Released, Reason: "its owner is dead and it was gone already"})
 		m.forget(e)
 	case err != nil: // stays as it is; whoever comes across it tries again
-	case !Recognise(content, e.owner.NSPIDs):
+	case m.delegate(e, content, Identity{}):
+	case !m.recognised(e, content):
 		m.disown(e)
 		e.state = Abandoned
 		m.tell(e, Event{What: AbandonedBy, Reason: reason + "; it could be data, so it stays"})
-	case m.Policy().IsEvidence(e.key.Name):
+	case m.Policy().IsEvidence(e.key.Name) && !e.git:
 		m.disown(e)
 		e.state = Orphan
 		m.tell(e, Event{What: Orphaned, Reason: reason + "; it stays until somebody takes or removes it"})
 	default:
-		m.depart(e, reason, content.Data)
+		m.depart(e, reason, content.record())
 	}
 }
 
@@ -135,12 +147,13 @@ func (m *Manager) HandleClosed(k Key, token Token) {
 func (m *Manager) closed(e *entry) {
 	e.closed = true
 	if !e.second {
+		m.delegateIfNamed(e, Identity{})
 		return
 	}
 	owner := e.owner.Identity
 	e.giveUp(owner, m.Now())
 	content, _ := m.Tree.Content(e.key, e.inode)
-	m.depart(e, "its owner's process removed it before it closed it", content.Data)
+	m.depart(e, "its owner's process removed it before it closed it", content.record())
 }
 
 // mayBeSecond reports whether a removal by the owner's process may be that of a second
@@ -177,7 +190,10 @@ func (t *Turn) Reap() error {
 		return nil
 	}
 	if !unreadable(e, err) {
-		err = m.Tree.Remove(e.key, e.inode)
+		err = m.remove(e, content)
+	}
+	if err == errData {
+		return nil
 	}
 	if err != nil && !errors.Is(err, ErrGone) {
 		m.tell(e, Event{What: Orphaned, Reason: "it can't be removed: " + err.Error()})

@@ -14,11 +14,17 @@
 //
 // # Where the law is
 //
-//	table.go      every act × state × who is asking, and what comes of it (rules 1 to 3, 6, 10)
+//	table.go      every act × state × who is asking, and what comes of it (rules 1 to 3, 6, 9, 10)
 //	turn.go       one caller's turn at one name: ask the table, act, tell what was done
+//	clear.go      how an orphan makes way, and what of it may go
+//	inside.go     what goes on inside a lock directory (rule 3)
+//	index.go      the names of an inode, and what each tells of itself
 //	look.go       how a name, its attributes and bytes are shown, and to whom (rules 4 and 5)
 //	marks.go      what is remembered of those who looked (rules 3 and 6)
 //	death.go      what a death and a closed handle do (rules 4 and 6)
+//	delegate.go   a payload that makes a shell the owner (rule 7)
+//	hold.go       for how long a living owner holds, and who is fenced
+//	git.go        which locks are git's own (rule 9)
 //	untracked.go  entries without a grant (rule 8)
 //	payload.go    what is recognised as a lock (the word "recognised")
 //	view.go       what a held lock reads like to others (rule 5)
@@ -28,5 +34,6 @@
 //
 // A Turn holds its name from the decision to the end of what was decided, so the
 // decision and the act on the real directory are one step for everybody else. See
-// the comment at Manager for the lock order.
+// the comment at Manager for the lock order, and the one at Manager.index for what other
+// names of an inode are asked.
 package lockmgr

@@ -33,7 +33,8 @@ func (w WriteKind) String() string {
 // taking effect after a later grant.
 //
 // mu guards the maps and the files in them. It is taken last, after a turn and
-// Manager.mu, and held for map operations only.
+// Manager.mu, and held for map operations only. underWay is taken before any turn: Guarding
+// waits for writes under way, and a write to what is a lock itself needs a turn.
 //
 // Why a refused writer can't corrupt a file: Write decides and writes with the inode's
 // share of underWay taken for reading. Guarding, which is called between a grant and its
@@ -81,8 +82,11 @@ func newGuards() *guards {
 // guard begins to guard the file that a lock is for. Its turn is taken.
 func (m *Manager) guard(e *entry) {
 	file, level := m.Policy().Guards(e.key.Name)
-	if level == GuardOff {
+	if file == "" {
 		return
+	}
+	if e.git { // git knows its own
+		level = GuardOff
 	}
 	g := m.guards
 	g.mu.Lock()
@@ -90,6 +94,10 @@ func (m *Manager) guard(e *entry) {
 	f := g.at(e.key, file)
 	f.level, f.held, f.owner, f.token, f.told = level, true, e.owner, e.token, nil
 	g.unfence(f, e.owner.Identity)
+	if level == GuardOff {
+		f.held = false
+		g.dropUnused(f)
+	}
 }
 
 // unguard is when the lock is held no more. Its turn is taken.
@@ -110,8 +118,11 @@ func (m *Manager) unguard(e *entry) {
 // it lives. The turn is taken.
 func (m *Manager) fence(e *entry) {
 	file, level := m.Policy().Guards(e.key.Name)
-	if level == GuardOff || !e.owner.Known() {
+	if file == "" || !e.owner.Known() {
 		return
+	}
+	if e.git {
+		level = GuardOff
 	}
 	g := m.guards
 	g.mu.Lock()
@@ -125,6 +136,19 @@ func (m *Manager) fence(e *entry) {
 		g.fences[id] = map[*guarded]bool{}
 	}
 	f.fenced[id], g.fences[id][f] = true, true
+}
+
+// Fenced reports whether the lock was taken from the process, by force or because it held
+// it for too long, and it was not granted to it anew since.
+func (m *Manager) Fenced(id Identity, lock Key) bool {
+	m.guards.mu.Lock()
+	defer m.guards.mu.Unlock()
+	for f := range m.guards.fences[id] {
+		if f.lock == lock {
+			return true
+		}
+	}
+	return false
 }
 
 // died forgets the fences of a process that is dead.
@@ -277,7 +301,7 @@ func (m *Manager) decideInode(inode InodeID, kind WriteKind, c Identity) Outcome
 // decide is the guard's table: the owner writes, everybody else is reported or refused
 // while there is one, and whoever is fenced in any case. Caller holds guards.mu.
 func (f *guarded) decide(kind WriteKind, c Identity, reports *[]Event) Outcome {
-	if f.held && c == f.owner.Identity || !f.held && !f.fenced[c] {
+	if f.level == GuardOff || f.held && c == f.owner.Identity || !f.held && !f.fenced[c] {
 		return Pass
 	}
 	reason := "somebody else holds its lock"

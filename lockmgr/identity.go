@@ -33,6 +33,13 @@ type Process struct {
 	UID       uint32  // real user id
 	Comm      string  // command name, at most 15 bytes
 	Container string  // id of the container, "" for none
+
+	// ByHelper says that somebody else made the lock for this process, which is a shell: a
+	// helper program, or a subshell (rule 7).
+	ByHelper bool
+	// Shells are those ancestors of the lock's maker that are shells and lived when it made
+	// the lock, the nearest first. Of each, Identity and NSPIDs are all that counts.
+	Shells []Process
 }
 
 // Verdict is a judgement on the maker of an untracked entry. Unknown never loses a lock.
@@ -55,4 +62,7 @@ type Finding struct {
 	Verdict Verdict
 	Reason  string
 	Owner   Process // the living owner, if Verdict is Alive and it could be told
+	// About is what the entry held when it was judged (ParsePayload): of anything else that
+	// it may hold by now, the verdict says nothing.
+	About Payload
 }

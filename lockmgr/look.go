@@ -38,7 +38,7 @@ func (t *Turn) Look(c Identity, found InodeID, creating func() bool) Sight {
 		if creating() {
 			return Hidden
 		}
-	case found != InodeID{} && (e.state == Free || e.state == Untracked):
+	case found != InodeID{} && (e.state == Free || e.state == Untracked) && !t.git:
 		if creating() {
 			m.meet(e, found)
 		}
@@ -51,16 +51,20 @@ func (t *Turn) sightOfHeld(c Identity) Sight {
 		return AsItIs
 	}
 	t.contend(c)
-	return t.rendered()
+	return t.sightOfOthers()
 }
 
-// rendered is how others see a held lock.
-func (t *Turn) rendered() Sight {
-	if t.m.isRaw(t.e) {
+// sightOfOthers is how a lock that somebody else holds is shown: git never judges one, and
+// one that is held for too long is there to be judged.
+func (t *Turn) sightOfOthers() Sight {
+	if t.judged() || t.m.isRaw(t.e) {
 		return AsItIs
 	}
 	return Fresh
 }
+
+// judged reports whether others may judge a held lock by what they are shown of it.
+func (t *Turn) judged() bool { return t.e.git || t.m.overdue(t.e) }
 
 func (m *Manager) isRaw(e *entry) bool {
 	l := m.Policy().Of(e.key.Name)
@@ -81,13 +85,19 @@ func (e *entry) ownedBy(c Identity) bool {
 func (t *Turn) Stat(c Identity) Sight {
 	e := t.e
 	t.m.settle(e, c)
-	if e.held() {
-		if t.ownedBy(c) {
+	if e.held() && t.ownedBy(c) {
+		return AsItIs
+	}
+	others, mine := t.m.otherNames(e, c)
+	switch {
+	case mine:
+		return AsItIs
+	case others || e.held() && !t.judged():
+		if t.m.isRaw(e) {
 			return AsItIs
 		}
-		return t.rendered()
-	}
-	if e.tracked() && c.Known() {
+		return Fresh
+	case e.tracked() && !e.git && c.Known():
 		e.mark(c, t.m.Now())
 	}
 	return AsItIs
@@ -97,7 +107,7 @@ func (t *Turn) Stat(c Identity) Sight {
 // has judged that, and no orphan that was there before.
 func (t *Turn) Opened(c Identity) Sight {
 	s := t.Stat(c)
-	if t.e.held() && !t.ownedBy(c) {
+	if t.e.held() && !t.ownedBy(c) && !t.judged() {
 		t.e.unlook(c)
 	}
 	return s
@@ -121,7 +131,7 @@ func (m *Manager) Listed(k Key, c Identity) Listing {
 	}
 	defer m.leave(e)
 	switch {
-	case e.held() && !m.isRaw(e) && !e.ownedBy(c):
+	case e.held() && !e.git && !m.isRaw(e) && !e.ownedBy(c) && !m.overdue(e):
 		return Withheld
 	case e.leaving:
 		return Going

@@ -8,16 +8,26 @@ import (
 	"time"
 )
 
-// ErrGone is what a Tree answers when the entry is not there, or is another inode.
-var ErrGone = errors.New("the entry is gone")
+// What a Tree answers when the entry is not there or is another inode, and when a lock
+// directory holds anything else than it did.
+var (
+	ErrGone    = errors.New("the entry is gone")
+	ErrChanged = errors.New("the lock directory holds something else by now")
+)
 
 // Tree is the real directory tree as far as the law needs it. Its methods are called
 // with the name's turn taken; they may be called for many names at once.
 type Tree interface {
-	// Content reads what stands under the name. ErrGone if it is not that inode (any more).
+	// Content reads what stands under the name, and what is in it if it is a directory; no
+	// link is followed. ErrGone if it is not that inode (any more).
 	Content(Key, InodeID) (Content, error)
-	// Remove takes the entry out of the real directory. ErrGone as above.
+	// Remove takes the entry out of the real directory. A directory must be empty. ErrGone
+	// as above.
 	Remove(Key, InodeID) error
+	// Empty takes these files, as Content told of them, out of the directory that is under
+	// the name. ErrGone as above. If there is anything else in it, or one of them is not the
+	// same inode with the same bytes, it takes out nothing (more) and answers ErrChanged.
+	Empty(Key, InodeID, []Content) error
 	// Pin keeps an inode, a directory or a lock, from going away while it is tracked, so
 	// that its number can't mean another one and its path stays known. Unpin ends that.
 	Pin(InodeID)
@@ -32,6 +42,9 @@ type Deaths interface {
 	// Verdict tells on demand. It is asked for every look at a lock that somebody else
 	// holds, so it should be cheap for a process under watch.
 	Verdict(Identity) Verdict
+	// Killed reports whether a process that is dead was ended by a signal; false if there is
+	// no telling. It is asked when the death is learnt, for each lock that was made for it.
+	Killed(Identity) bool
 }
 
 // Reaper removes, soon and in the background, a lock that is to go: by an unlink
@@ -64,20 +77,26 @@ type Config struct {
 //
 // Lock order: an entry's turn, then Manager.mu, then whatever Tree, Deaths, Reaper
 // and Judge have inside. Two turns at once are taken only by Turns, in the order of
-// their keys. Manager.mu is held for map operations only, never for a system call.
+// their keys, and by forgetInside, which does not wait. Manager.mu is held for map operations only, never for a system call.
 //
 // Why this excludes: a name's state changes only while its turn is taken, and a turn
 // is held from the decision until the act on the real directory is done. So two
 // creates of one name are decided one after the other, and the second sees what the
 // first did. A death or a closed handle takes the turn as well, so it comes before or
-// after an act and never in the middle of one.
+// after an act and never in the middle of one. The same holds for every way of making:
+// link and rename onto a name have the name's turn as a create has.
+//
+// An inode may have several names, and a lock directory has entries with names of their
+// own: what is asked of those others is answered by their shields, without their turns
+// (index.go), so that nobody ever waits for one turn while it has another.
 type Manager struct {
 	Config
-	policy atomic.Pointer[Policy]
+	policy      atomic.Pointer[Policy]
+	directories atomic.Int64 // how many tracked names are those of directories
 
 	mu     sync.Mutex
 	names  map[Key]*entry
-	inodes map[InodeID]*entry           // tracked entries by the inode they protect
+	inodes map[InodeID]*entry           // tracked entries by their inode; more names of it hang at the first, by twin
 	owners map[Identity]map[*entry]bool // what each living owner holds
 	dirs   map[InodeID]int              // how many tracked names each directory has
 	token  Token                        // the last one given
@@ -112,8 +131,10 @@ func (m *Manager) SetPolicy(p Policy) { m.policy.Store(&p) }
 
 // entry is what is known of one name. Everything below turn is guarded by it.
 type entry struct {
-	key  Key
-	uses int // turns taken or waited for; guarded by Manager.mu
+	key    Key
+	uses   int    // turns taken or waited for; guarded by Manager.mu
+	twin   *entry // another name of the same inode; guarded by Manager.mu
+	shield shield // guarded by Manager.mu
 
 	turn    sync.Mutex
 	state   State
@@ -123,6 +144,7 @@ type entry struct {
 	kind    Kind
 	since   time.Time // when it was granted, adopted or first seen
 	finding Finding   // of an untracked entry
+	shape   Payload   // of an entry that was judged dead: what that is about
 	judged  time.Time // when it was last sent to the judge
 
 	ownerDead  bool // the owner died while somebody has the creating handle open
@@ -130,7 +152,10 @@ type entry struct {
 	closed     bool // the owner's own process has closed it (rule 6)
 	second     bool // a second caller's removal was refused: the lock goes when the handle closes
 	leaving    bool // an orphan that does not linger: hidden from all until the reaper has been
+	counted    bool // in Manager.directories
 	adopted    bool // it was granted to a process that made it past the mount
+	git        bool // it is git's own lock, in a git directory (rule 9)
+	killed     bool // its dead owner was ended by a signal; asked only of a shell for which it was made (rule 7)
 	sure       bool // a person's word: it goes whatever it holds
 
 	late       map[Identity]lateMark
@@ -192,9 +217,11 @@ func (m *Manager) take(e *entry) *entry {
 // leave ends a turn; an entry of which nothing is known is forgotten. With no uses
 // left nobody can be changing the entry, so it may be read without its turn.
 func (m *Manager) leave(e *entry) {
-	e.turn.Unlock()
+	m.countDirectory(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	e.shield = e.shieldNow()
+	e.turn.Unlock()
 	e.uses--
 	if e.uses > 0 || e.tracked() {
 		return
@@ -236,34 +263,6 @@ func (m *Manager) keepMarked(e *entry) {
 	}
 }
 
-// track enters the entry, whose turn is taken, into the indexes.
-func (m *Manager) track(e *entry, inode InodeID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.dirs[e.key.Dir]++; m.dirs[e.key.Dir] == 1 {
-		m.Tree.Pin(e.key.Dir)
-	}
-	m.index(e, inode)
-}
-
-// index remembers which inode the name has. Of several names of one inode the first is
-// the one that protects it: a grant's inode is new. Caller holds m.mu.
-func (m *Manager) index(e *entry, inode InodeID) {
-	m.Tree.Pin(inode)
-	e.inode = inode
-	if m.inodes[inode] == nil {
-		m.inodes[inode] = e
-	}
-}
-
-// unindex undoes it, but for the pin: to unpin may mean system calls, which the caller,
-// who holds m.mu, must do without it.
-func (m *Manager) unindex(e *entry) {
-	if m.inodes[e.inode] == e {
-		delete(m.inodes, e.inode)
-	}
-}
-
 // forget makes the entry, whose turn is taken, a free name again. Late marks stay.
 func (m *Manager) forget(e *entry) {
 	if !e.tracked() {
@@ -279,9 +278,9 @@ func (m *Manager) forget(e *entry) {
 	m.mu.Unlock()
 	m.Tree.Unpin(e.inode)
 	e.state, e.owner, e.token, e.inode = Free, Process{}, 0, InodeID{}
-	e.ownerDead, e.handleOpen, e.closed = false, false, false
-	e.second, e.leaving, e.sure, e.adopted = false, false, false, false
-	e.finding, e.judged, e.contenders, e.refused = Finding{}, time.Time{}, nil, 0
+	e.ownerDead, e.handleOpen, e.closed, e.killed = false, false, false, false
+	e.second, e.leaving, e.sure, e.adopted, e.git = false, false, false, false, false
+	e.finding, e.shape, e.judged, e.contenders, e.refused = Finding{}, Payload{}, time.Time{}, nil, 0
 }
 
 // own enters the entry among its owner's; disown takes it out.
@@ -311,6 +310,39 @@ func (m *Manager) nextToken() Token {
 	defer m.mu.Unlock()
 	m.token++
 	return m.token
+}
+
+// Knows reports whether anything is known of a name, KnowsInode whether an inode is tracked.
+// Either may be otherwise a moment later.
+func (m *Manager) Knows(k Key) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.names[k] != nil
+}
+
+// KnowsInode is Knows for an inode.
+func (m *Manager) KnowsInode(inode InodeID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.inodes[inode] != nil
+}
+
+// TracksDirectories reports whether any tracked name is that of a directory: if not, nothing
+// is inside a lock.
+func (m *Manager) TracksDirectories() bool { return m.directories.Load() > 0 }
+
+// countDirectory keeps the number of tracked directories. The turn is taken.
+func (m *Manager) countDirectory(e *entry) {
+	is := e.tracked() && e.kind == KindDir
+	if is == e.counted {
+		return
+	}
+	e.counted = is
+	if is {
+		m.directories.Add(1)
+	} else {
+		m.directories.Add(-1)
+	}
 }
 
 // TracksIn reports whether any name in the directory is tracked: if not, its

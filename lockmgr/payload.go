@@ -32,7 +32,27 @@ func (k Kind) String() string {
 type Content struct {
 	Kind Kind
 	Data []byte // a file's first MaxPayload+1 bytes, or a symlink's target
-	Full bool   // a directory that holds something
+
+	Files []Content // what a directory holds: at most MaxFiles files, with MaxPayload bytes together
+	Full  bool      // a directory that holds more than that, or anything that is no file
+
+	Name  string  // of a file in a directory
+	Inode InodeID // of a file in a directory
+}
+
+// MaxFiles is how many files a directory can hold and be recognised as a lock.
+const MaxFiles = 64
+
+// record is what of it is kept in the log when it goes: of a directory, what is in its files.
+func (c Content) record() []byte {
+	if c.Kind != KindDir {
+		return c.Data
+	}
+	var all []byte
+	for _, f := range c.Files {
+		all = append(append(append(append(all, f.Name...), ':', ' '), f.Data...), '\n')
+	}
+	return all
 }
 
 // Payload is what clients write into a lock, as far as it matters here.
@@ -44,11 +64,11 @@ type Payload struct {
 }
 
 // ParsePayload reads the payload of a lock. ok is false for everything that could
-// be data: then the payload is zero.
+// be data: then the payload is zero. A directory has only a PID, if its files agree on one.
 func ParsePayload(c Content) (p Payload, ok bool) {
 	switch {
 	case c.Kind == KindDir:
-		return Payload{Empty: !c.Full}, !c.Full
+		return parseDirectory(c)
 	case c.Kind == KindOther || len(c.Data) > MaxPayload:
 		return Payload{}, false
 	case c.Kind == KindFile && len(c.Data) == 0:
@@ -61,6 +81,26 @@ func ParsePayload(c Content) (p Payload, ok bool) {
 		return Payload{}, false
 	}
 	return parseObject(c.Data)
+}
+
+func parseDirectory(c Content) (Payload, bool) {
+	if c.Full || len(c.Files) > MaxFiles {
+		return Payload{}, false
+	}
+	all := Payload{Empty: true}
+	for _, f := range c.Files {
+		p, ok := ParsePayload(f)
+		switch {
+		case !ok || f.Kind != KindFile:
+			return Payload{}, false
+		case p.Empty:
+		case all.Empty:
+			all = Payload{PID: p.PID}
+		case all.PID != p.PID:
+			all.PID = 0
+		}
+	}
+	return all, true
 }
 
 func parseObject(data []byte) (Payload, bool) {
@@ -94,7 +134,48 @@ func Recognise(c Content, maker []int32) bool {
 	if !ok || p.Empty {
 		return ok
 	}
-	return p.PID > 0 && p.PID <= 1<<31-1 && slices.Contains(maker, int32(p.PID))
+	if c.Kind == KindDir {
+		return !slices.ContainsFunc(c.Files, func(f Content) bool { return !Recognise(f, maker) })
+	}
+	return p.names(maker)
+}
+
+// Names reports whether c, or a file in it, says that its maker bears one of these PIDs.
+func Names(c Content, pids []int32) bool {
+	if c.Kind == KindDir {
+		return slices.ContainsFunc(c.Files, func(f Content) bool { return Names(f, pids) })
+	}
+	p, ok := ParsePayload(c)
+	return ok && p.names(pids)
+}
+
+func (p Payload) names(pids []int32) bool {
+	pid, ok := p.maker()
+	return ok && slices.Contains(pids, pid)
+}
+
+// maker is the PID, if it can be one.
+func (p Payload) maker() (int32, bool) {
+	if p.PID <= 0 || p.PID > 1<<31-1 {
+		return 0, false
+	}
+	return int32(p.PID), true
+}
+
+// NamesMaker gives the PID by which an untracked entry can be judged: that of a bare
+// integer, in a file or as a symlink's target, or of a JSON object (rule 8).
+func NamesMaker(c Content) (pid int32, ok bool) {
+	p, ok := ParsePayload(c)
+	if !ok || c.Kind == KindDir {
+		return 0, false
+	}
+	return p.maker()
+}
+
+// Judgeable reports whether there is anything by which an untracked entry can be judged.
+func Judgeable(c Content, name string) bool {
+	_, named := NamesMaker(c)
+	return named || KeepsOpen(c, name)
 }
 
 // KeepsOpen reports whether c has the shape of a lock whose maker keeps it open

@@ -22,6 +22,12 @@ func TestParsePayload(t *testing.T) {
 		{"empty file", file(""), Payload{Empty: true}, true},
 		{"empty directory", Content{Kind: KindDir}, Payload{Empty: true}, true},
 		{"full directory", Content{Kind: KindDir, Full: true}, Payload{}, false},
+		{"directory of locks", dirOf(file("7"), file(""), file(`{"pid":7,"createdAt":"x"}`)), Payload{PID: 7}, true},
+		{"directory of empty files", dirOf(file(""), file("")), Payload{Empty: true}, true},
+		{"directory of two makers' locks", dirOf(file("7"), file("8")), Payload{}, true},
+		{"directory with data", dirOf(file("7"), file("data")), Payload{}, false},
+		{"directory with a symlink", dirOf(Content{Kind: KindSymlink, Data: []byte("7")}), Payload{}, false},
+		{"directory of too many", dirOf(make([]Content, MaxFiles+1)...), Payload{}, false},
 		{"fifo", Content{Kind: KindOther}, Payload{}, false},
 		{"integer", file("123"), Payload{PID: 123}, true},
 		{"integer and newline", file("123\n"), Payload{PID: 123}, true},
@@ -84,6 +90,9 @@ func TestRecognise(t *testing.T) {
 		{"empty", file(""), true},
 		{"empty directory", Content{Kind: KindDir}, true},
 		{"full directory", Content{Kind: KindDir, Full: true}, false},
+		{"directory of its locks", dirOf(file("123"), file("1"), file("")), true},
+		{"directory with another's", dirOf(file("123"), file("2")), false},
+		{"directory with data", dirOf(file("data")), false},
 		{"symlink", Content{Kind: KindSymlink, Data: []byte("123")}, true},
 		{"symlink elsewhere", Content{Kind: KindSymlink, Data: []byte("124")}, false},
 		{"socket", Content{Kind: KindOther}, false},
@@ -95,6 +104,33 @@ func TestRecognise(t *testing.T) {
 	}
 	if Recognise(file("1"), nil) {
 		t.Error("recognised the lock of nobody")
+	}
+}
+
+func dirOf(files ...Content) Content { return Content{Kind: KindDir, Files: files} }
+
+func TestNamesMaker(t *testing.T) {
+	for _, row := range []struct {
+		c    Content
+		want int32
+		ok   bool
+	}{
+		{file("123\n"), 123, true},
+		{file(`{"pid":123}`), 123, true},
+		{Content{Kind: KindSymlink, Data: []byte("123")}, 123, true},
+		{file("0"), 0, false},
+		{file("-5"), -5, false},
+		{file("4294967419"), 123, false}, // 123 and 32 bits more
+		{file(""), 0, false},
+		{file("data"), 0, false},
+		{dirOf(file("123")), 0, false},
+	} {
+		if got, ok := NamesMaker(row.c); ok != row.ok || ok && got != row.want {
+			t.Errorf("%q: got %d %t", row.c.Data, got, ok)
+		}
+	}
+	if !Names(dirOf(file(""), file("7")), []int32{7}) || Names(dirOf(file("")), []int32{0}) {
+		t.Error("the files of a directory do not name its maker")
 	}
 }
 
@@ -253,10 +289,10 @@ func TestWords(t *testing.T) {
 	for r := range relations {
 		say(r)
 	}
-	for o := range Clear + 1 {
+	for o := range Expire + 1 {
 		say(o)
 	}
-	for w := range Unwatched + 1 {
+	for w := range Expired + 1 {
 		say(w)
 	}
 	for k := range KindOther + 1 {
@@ -264,33 +300,5 @@ func TestWords(t *testing.T) {
 	}
 	for v := range Recycled + 1 {
 		say(v)
-	}
-}
-
-// TestTableIsTheLaw holds the table's rows against the words of rules 1 to 3 and 10.
-func TestTableIsTheLaw(t *testing.T) {
-	for a := range acts {
-		for s := range states {
-			for r := range relations {
-				o := table[a][s][r]
-				where := fmt.Sprintf("%s of a lock that is %s by %s: %s", a, s, r, o)
-				if a == Create && s != Free && s != Orphan && o != Exists {
-					t.Errorf("%s: rule 1", where)
-				}
-				if a != Create && (o == Grant || o == TakeOver || o == Exists) {
-					t.Errorf("%s: only a create is granted", where)
-				}
-				stranger := s == Held && r != Owner && r != Second || s == UnknownOwner && r != Unnamed
-				if a != Create && stranger && !o.Refused() {
-					t.Errorf("%s: rule 3", where)
-				}
-				if a != Create && s == Held && r == Owner && o.Refused() {
-					t.Errorf("%s: rule 2", where)
-				}
-				if a != Create && (s == Orphan || s == Abandoned || s == Untracked) && r != Late && o.Refused() {
-					t.Errorf("%s: anyone may", where)
-				}
-			}
-		}
 	}
 }

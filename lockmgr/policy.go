@@ -25,7 +25,8 @@ type LockPattern struct {
 	Raw       bool          // everybody sees a held lock as it is (rule 5 is off)
 }
 
-// HoldLimit is how long a living owner keeps its lock. Past it others may remove the lock.
+// HoldLimit is how long a living owner keeps its lock. Past it others may remove the
+// lock, see it as it is, and the former owner is fenced. The zero HoldLimit is for good.
 type HoldLimit struct {
 	Declared bool          // as long as the payload's maxHoldMs says; for good if it says nothing
 	For      time.Duration // if not Declared: this long; 0 is for good
@@ -158,14 +159,17 @@ func (p Policy) WithoutEvidence() Policy {
 // lockSuffix is what makes a lock's name out of the name of the file it is for.
 const lockSuffix = ".lock"
 
-// Guards gives the name of the file that a lock is for, and how writes to it are guarded:
-// GuardOff if the lock is for no file.
+// Guards gives the name of the file that a lock is for, "" if it is for none, and how
+// writes to it are guarded.
 func (p *Policy) Guards(lock string) (file string, level Guard) {
 	file, ok := strings.CutSuffix(lock, lockSuffix)
-	if l := p.Of(lock); ok && file != "" && l != nil {
-		return file, l.Guard
+	if !ok {
+		return "", GuardOff
 	}
-	return file, GuardOff
+	if l := p.Of(lock); l != nil {
+		level = l.Guard
+	}
+	return file, level
 }
 
 // GuardOf is how writes to a file of this name are guarded while its lock is held.

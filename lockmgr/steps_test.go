@@ -21,7 +21,7 @@ func play(t *testing.T, rows []history) {
 	t.Helper()
 	for _, row := range rows {
 		t.Run(strings.ReplaceAll(row.name, " ", "_"), func(t *testing.T) {
-			s := &stage{world: newWorld(t)}
+			s := &stage{world: newWorld(t), shells: map[string][]string{}, helping: map[string]bool{}}
 			for i, step := range row.steps {
 				what, want, ok := strings.Cut(step, ": ")
 				if !ok {
@@ -42,6 +42,21 @@ type stage struct {
 	*world
 	late []func() // RELEASEs under way
 	seen int      // events that were looked at
+
+	stale bool // a finding is about something else than what is there
+
+	shells  map[string][]string // above each actor
+	helping map[string]bool     // actors that are shells for which a helper acts
+}
+
+// process is the actor's, with what is known of the shells above it.
+func (s *stage) process(actor string) Process {
+	p := process(actor)
+	for _, shell := range s.shells[actor] {
+		p.Shells = append(p.Shells, process(shell))
+	}
+	p.ByHelper = s.helping[actor]
+	return p
 }
 
 // verb is one form of a step. Its pattern's groups are do's arguments; in the pattern
@@ -53,10 +68,10 @@ type verb struct {
 
 var verbs = []verb{
 	{`A creates N`, func(s *stage, a []string) string {
-		return s.creates(a[0], process(a[0]), key(a[1]), file(""), true)
+		return s.creates(a[0], s.process(a[0]), s.key(a[1]), file(""), true)
 	}},
 	{`A creates N with (\S+)`, func(s *stage, a []string) string {
-		p, k := process(a[0]), key(a[1])
+		p, k := s.process(a[0]), s.key(a[1])
 		got := s.creates(a[0], p, k, file(""), true)
 		if got == "granted" {
 			s.writes(a[0], k, payload(a[2], p, s.clock()))
@@ -64,7 +79,7 @@ var verbs = []verb{
 		return got
 	}},
 	{`A drops N with (\S+)`, func(s *stage, a []string) string { // as a shell does: create, write, close
-		p, k := process(a[0]), key(a[1])
+		p, k := s.process(a[0]), s.key(a[1])
 		got := s.creates(a[0], p, k, file(""), true)
 		if got == "granted" {
 			s.writes(a[0], k, payload(a[2], p, s.clock()))
@@ -73,65 +88,116 @@ var verbs = []verb{
 		return got
 	}},
 	{`A writes (\S+) into N`, func(s *stage, a []string) string {
-		return s.writes(a[0], key(a[2]), payload(a[1], process(a[0]), s.clock()))
+		return s.writes(a[0], s.key(a[2]), payload(a[1], s.process(a[0]), s.clock()))
 	}},
 	{`A makes directory N`, func(s *stage, a []string) string {
-		return s.creates(a[0], process(a[0]), key(a[1]), Content{Kind: KindDir}, false)
+		return s.creates(a[0], s.process(a[0]), s.key(a[1]), Content{Kind: KindDir}, false)
 	}},
 	{`A makes symlink N to (\S+)`, func(s *stage, a []string) string {
-		p := process(a[0])
+		p := s.process(a[0])
 		target := []byte(a[2])
 		if a[2] == "itself" {
 			target = strconv.AppendInt(nil, int64(p.PID), 10)
 		}
-		return s.creates(a[0], p, key(a[1]), Content{Kind: KindSymlink, Data: target}, false)
+		return s.creates(a[0], p, s.key(a[1]), Content{Kind: KindSymlink, Data: target}, false)
 	}},
 	{`A makes fifo N`, func(s *stage, a []string) string {
-		return s.creates(a[0], process(a[0]), key(a[1]), Content{Kind: KindOther}, false)
+		return s.creates(a[0], s.process(a[0]), s.key(a[1]), Content{Kind: KindOther}, false)
 	}},
 	{`A bears directory N`, func(s *stage, a []string) string { // granted to nobody
-		return s.bears(process(a[0]), key(a[1]), Content{Kind: KindDir})
+		return s.bears(s.process(a[0]), s.key(a[1]), Content{Kind: KindDir})
 	}},
 	{`the mount can't be reached`, func(s *stage, _ []string) string { s.away = true; return "ok" }},
 	{`A fills directory N`, func(s *stage, a []string) string {
+		n := s.at(s.key(a[1]))
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.disk[key(a[1])].c.Full = true
+		n.c.Full = true
 		return "ok"
 	}},
-	{`A links N to N`, func(s *stage, a []string) string { return s.links(process(a[0]), key(a[1]), key(a[2])) }},
-	{`A removes N`, func(s *stage, a []string) string { return s.removes(process(a[0]), key(a[1])) }},
-	{`A moves N (?:to|over) N`, func(s *stage, a []string) string { return s.moves(process(a[0]), key(a[1]), key(a[2])) }},
-	{`A changes N`, func(s *stage, a []string) string { return s.changes(process(a[0]), key(a[1]), nil) }},
+	{`A links N to N`, func(s *stage, a []string) string { return s.links(s.process(a[0]), s.key(a[1]), s.key(a[2])) }},
+	{`A removes N`, func(s *stage, a []string) string { return s.removes(s.process(a[0]), s.key(a[1])) }},
+	{`A moves N (?:to|over) N`, func(s *stage, a []string) string { return s.moves(s.process(a[0]), s.key(a[1]), s.key(a[2])) }},
+	{`A changes N`, func(s *stage, a []string) string { return s.changes(s.process(a[0]), s.key(a[1]), nil) }},
 	{`A overwrites N with (\S+)`, func(s *stage, a []string) string {
-		p := process(a[0])
-		return s.puts(p, key(a[1]), payload(a[2], p, s.clock()))
+		p := s.process(a[0])
+		return s.puts(p, s.key(a[1]), payload(a[2], p, s.clock()))
 	}},
 	{`A looks at N`, func(s *stage, a []string) string {
-		if s.looks(process(a[0]).Identity, key(a[1]), false) {
+		if s.looks(s.process(a[0]).Identity, s.key(a[1]), false) {
 			return "shown"
 		}
 		return "ENOENT"
 	}},
-	{`A stats N`, func(s *stage, a []string) string { return s.stats(process(a[0]), key(a[1])) }},
+	{`A stats N`, func(s *stage, a []string) string { return s.stats(s.process(a[0]), s.key(a[1])) }},
 	{`A reads N`, func(s *stage, a []string) string {
-		sight, _ := s.reads(process(a[0]), key(a[1]))
+		sight, _ := s.reads(s.process(a[0]), s.key(a[1]))
 		return sight
 	}},
-	{`A lists`, func(s *stage, a []string) string { return s.lists(process(a[0])) }},
-	{`A closes N`, func(s *stage, a []string) string { return s.closes(a[0], process(a[0]), key(a[1])) }},
-	{`A flushes N`, func(s *stage, a []string) string { return s.flushes(a[0], process(a[0]), key(a[1])) }},
-	{`A's RELEASE of N comes`, func(s *stage, a []string) string { return s.releases(a[0], key(a[1])) }},
-	{`A inherits N from A`, func(s *stage, a []string) string {
-		return s.inherits(a[0], process(a[0]), a[2], key(a[1]))
+	{`A puts (\d+) files into N`, func(s *stage, a []string) string {
+		n, _ := strconv.Atoi(a[1])
+		for i := range n {
+			if got := s.puts(s.process(a[0]), s.key(fmt.Sprint(a[2], "/", i)), nil); got != "ok" {
+				return got
+			}
+		}
+		return "ok"
 	}},
-	{`A dies`, func(s *stage, a []string) string { s.dies(process(a[0]), false); return "ok" }},
+	{`an outsider comes when it is emptied`, func(s *stage, _ []string) string { s.barge = true; return "ok" }},
+	{`A lists g1`, func(s *stage, a []string) string { return s.listsIn(s.process(a[0]), key("g1/x").Dir) }},
+	{`A lists`, func(s *stage, a []string) string { return s.lists(s.process(a[0])) }},
+	{`A closes N`, func(s *stage, a []string) string { return s.closes(a[0], s.process(a[0]), s.key(a[1])) }},
+	{`A flushes N`, func(s *stage, a []string) string { return s.flushes(a[0], s.process(a[0]), s.key(a[1])) }},
+	{`A's RELEASE of N comes`, func(s *stage, a []string) string { return s.releases(a[0], s.key(a[1])) }},
+	{`A inherits N from A`, func(s *stage, a []string) string {
+		return s.inherits(a[0], s.process(a[0]), a[2], s.key(a[1]))
+	}},
+	{`A is below A`, func(s *stage, a []string) string { // a shell, the nearest first
+		s.shells[a[0]] = append(s.shells[a[0]], a[1])
+		return "ok"
+	}},
+	{`A has a helper`, func(s *stage, a []string) string { s.helping[a[0]] = true; return "ok" }},
+	{`A is killed`, func(s *stage, a []string) string {
+		p := process(a[0])
+		s.mu.Lock()
+		s.killed[p.Identity] = true
+		s.mu.Unlock()
+		s.dies(p, false)
+		return "ok"
+	}},
+	{`A renames N onto N`, func(s *stage, a []string) string { return s.renames(s.process(a[0]), s.key(a[1]), s.key(a[2])) }},
+	{`A exchanges N with N`, func(s *stage, a []string) string {
+		return s.exchanges(process(a[0]), s.key(a[1]), s.key(a[2]))
+	}},
+	{`A is fenced from N`, func(s *stage, a []string) string {
+		if s.m.Fenced(process(a[0]).Identity, s.key(a[1])) {
+			return "yes"
+		}
+		return "no"
+	}},
+	{`locks are held for (\S+) at most`, func(s *stage, a []string) string {
+		if a[0] == "declared" {
+			s.limitHolds(HoldLimit{Declared: true})
+			return "ok"
+		}
+		d, err := time.ParseDuration(a[0])
+		s.limitHolds(HoldLimit{For: d})
+		return fmt.Sprint(map[bool]string{true: "ok", false: "no duration"}[err == nil])
+	}},
+	{`N is held by its inode`, func(s *stage, a []string) string {
+		h, ok := s.m.Holder(s.inodeAt(s.key(a[0])))
+		if !ok {
+			return "nobody"
+		}
+		return fmt.Sprintf("%s by %d, token %d", h.Key.Name, h.Owner.PID, h.Token)
+	}},
+	{`A dies`, func(s *stage, a []string) string { s.dies(s.process(a[0]), false); return "ok" }},
 	{`A dies, RELEASE comes late`, func(s *stage, a []string) string {
-		s.late = s.dies(process(a[0]), true)
+		s.late = s.dies(s.process(a[0]), true)
 		return "ok"
 	}},
 	{`A dies without a FLUSH`, func(s *stage, a []string) string { // the kernel's caller could not be named
-		id := process(a[0]).Identity
+		id := s.process(a[0]).Identity
 		s.mu.Lock()
 		s.dead[id], s.news = true, append(s.news, id)
 		s.mu.Unlock()
@@ -151,7 +217,7 @@ var verbs = []verb{
 	{`A can't be watched`, func(s *stage, a []string) string {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.blind[process(a[0]).Identity] = true
+		s.blind[s.process(a[0]).Identity] = true
 		return "ok"
 	}},
 	{`(\S+) pass(?:es)?`, func(s *stage, a []string) string {
@@ -172,26 +238,34 @@ var verbs = []verb{
 		return got
 	}},
 	{`the mount meets N`, func(s *stage, a []string) string {
-		s.m.Met(key(a[0]), s.inodeAt(key(a[0])))
+		s.m.Met(s.key(a[0]), s.inodeAt(s.key(a[0])))
 		return "ok"
 	}},
 	{`N is judged (alive|dead|recycled|unknown)`, func(s *stage, a []string) string {
 		v := map[string]Verdict{"alive": Alive, "dead": Dead, "recycled": Recycled, "unknown": Unknown}[a[1]]
 		return s.judged(a[0], Finding{Verdict: v, Reason: a[1]})
 	}},
+	{`N is judged dead, of what it held before`, func(s *stage, a []string) string {
+		s.stale = true
+		defer func() { s.stale = false }()
+		return s.judged(a[0], Finding{Verdict: Dead, Reason: "dead", About: Payload{PID: int64(process("Z").PID)}})
+	}},
 	{`N is judged held by A`, func(s *stage, a []string) string {
-		return s.judged(a[0], Finding{Verdict: Alive, Reason: "has it open", Owner: process(a[1])})
+		return s.judged(a[0], Finding{Verdict: Alive, Reason: "has it open", Owner: s.process(a[1])})
 	}},
 	{`an outsider makes N with (\S+)`, func(s *stage, a []string) string {
-		return s.outsiderMakes(key(a[0]), Content{Data: payload(a[1], process("Z"), s.clock())})
+		return s.outsiderMakes(s.key(a[0]), Content{Data: payload(a[1], process("Z"), s.clock())})
 	}},
 	{`an outsider writes (\S+) into N`, func(s *stage, a []string) string {
-		return s.outsiderWrites(key(a[1]), payload(a[0], process("Z"), s.clock()))
+		return s.outsiderWrites(s.key(a[1]), payload(a[0], process("Z"), s.clock()))
+	}},
+	{`an outsider makes symlink N to (\S+)`, func(s *stage, a []string) string {
+		return s.outsiderMakes(s.key(a[0]), Content{Kind: KindSymlink, Data: []byte(a[1])})
 	}},
 	{`an outsider makes directory N`, func(s *stage, a []string) string {
-		return s.outsiderMakes(key(a[0]), Content{Kind: KindDir})
+		return s.outsiderMakes(s.key(a[0]), Content{Kind: KindDir})
 	}},
-	{`an outsider removes N`, func(s *stage, a []string) string { return s.outsiderRemoves(key(a[0])) }},
+	{`an outsider removes N`, func(s *stage, a []string) string { return s.outsiderRemoves(s.key(a[0])) }},
 	{`an outsider takes an inode number`, func(s *stage, _ []string) string {
 		return s.outsiderMakes(Key{InodeID{8, 3}, fmt.Sprint(len(s.disk))}, Content{})
 	}},
@@ -205,20 +279,20 @@ var verbs = []verb{
 	{`N is (held|free|leaving|orphan|abandoned|untracked|unknown_owner)(?: by (\S+))?`, func(s *stage, a []string) string {
 		want := a[1]
 		if a[2] != "" {
-			want += fmt.Sprint(" by ", process(a[2]).PID)
+			want += fmt.Sprint(" by ", s.process(a[2]).PID)
 		}
-		if got := s.state(key(a[0])); got != want {
+		if got := s.state(s.key(a[0])); got != want {
 			return "it is " + got
 		}
 		return "ok"
 	}},
 	{`N is on disk`, func(s *stage, a []string) string { return s.there(a[0]) }},
 	{`N holds (\S+)`, func(s *stage, a []string) string {
-		n := s.at(key(a[0]))
+		n := s.at(s.key(a[0]))
 		if n == nil {
 			return "nothing there"
 		}
-		if string(n.c.Data) != string(payload(a[1], Process{NSPIDs: []int32{0, 0}}, s.now)) {
+		if string(n.c.Data) != string(payload(a[1], process("Z"), s.now)) {
 			return "it holds " + string(n.c.Data)
 		}
 		return "ok"
@@ -251,7 +325,7 @@ func (s *stage) someKey(actor string) Key {
 }
 
 func (s *stage) there(name string) string {
-	if s.at(key(name)) == nil {
+	if s.at(s.key(name)) == nil {
 		return "no"
 	}
 	return "ok"
@@ -266,15 +340,18 @@ func (s *stage) judged(name string, f Finding) string {
 	j := s.judging[len(s.judging)-1]
 	s.judging = s.judging[:len(s.judging)-1]
 	s.mu.Unlock()
-	if j.k != key(name) {
+	if j.k != s.key(name) {
 		return "asked about " + j.k.Name
+	}
+	if n := s.at(j.k); !s.stale && n != nil && n.id == j.inode { // else the judge could not read it
+		f.About, _ = ParsePayload(n.c)
 	}
 	s.m.Judged(j.k, j.inode, f)
 	return "ok"
 }
 
 func (s *stage) force(name string, force bool) string {
-	err := s.m.ForceRelease(key(name), force)
+	err := s.m.ForceRelease(s.key(name), force)
 	var held *HeldError
 	switch {
 	case err == nil:

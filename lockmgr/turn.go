@@ -2,7 +2,6 @@ package lockmgr
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -11,7 +10,8 @@ import (
 type Turn struct {
 	m        *Manager
 	e        *entry
-	removing []byte // payload of the orphan that is about to be removed
+	git      bool   // see InGit
+	removing []byte // payload of what is about to be removed
 }
 
 // At takes a turn at a name.
@@ -23,22 +23,6 @@ func (m *Manager) Known(k Key) *Turn {
 		return &Turn{m: m, e: e}
 	}
 	return nil
-}
-
-// AtInode takes a turn at the tracked name that has this inode, else it returns nil.
-func (m *Manager) AtInode(inode InodeID) *Turn {
-	m.mu.Lock()
-	e := m.inodes[inode]
-	if e == nil {
-		m.mu.Unlock()
-		return nil
-	}
-	m.take(e)
-	if e.inode != inode { // it went while we waited for the turn
-		m.leave(e)
-		return nil
-	}
-	return &Turn{m: m, e: e}
 }
 
 // Turns takes turns at two names, in the order of their keys. For one name it is one turn.
@@ -65,10 +49,16 @@ func compareKeys(a, b Key) int {
 	return strings.Compare(a.Name, b.Name)
 }
 
+// InGit says that the name is that of a lock of git's own, inside a git directory: see
+// GitLock. It comes before everything else, in every turn that looks the name up or
+// makes it.
+func (t *Turn) InGit() { t.git = true }
+
 // End ends the turn.
 func (t *Turn) End() { t.m.leave(t.e) }
 
-// Create decides an exclusive act. With Grant the caller does it on the real
+// Create decides an exclusive act: O_EXCL, mknod, mkdir and symlink, link onto the name and
+// a rename that doesn't replace. With Grant the caller does it on the real
 // directory and says Granted. An orphan in the way has been removed by then; if that
 // fails, the error is the Tree's and nothing has changed.
 func (t *Turn) Create(c Identity) (Outcome, error) {
@@ -86,57 +76,14 @@ func (t *Turn) Create(c Identity) (Outcome, error) {
 	return Grant, nil
 }
 
-// clearOrphan makes way for a create. errData if it has become something that could be
-// data since it was recognised: then it is abandoned.
-func (m *Manager) clearOrphan(e *entry, c Identity) error {
-	content, err := m.Tree.Content(e.key, e.inode)
-	switch {
-	case unreadable(e, err):
-		return fmt.Errorf("read orphan %q: %w", e.key.Name, err)
-	case err == nil && !m.mayGo(e, content):
-		return errData
-	}
-	if err := m.Tree.Remove(e.key, e.inode); err != nil && !errors.Is(err, ErrGone) {
-		return fmt.Errorf("remove orphan %q: %w", e.key.Name, err)
-	}
-	if !e.leaving { // else it was told when it was put on its way
-		m.tell(e, Event{What: Reclaimed, By: c, Reason: "an exclusive create wanted the name", Payload: content.Data})
-	}
-	m.forget(e)
-	return nil
-}
-
-// unreadable reports that nobody can tell whether the orphan is still what it was.
-func unreadable(e *entry, err error) bool {
-	return err != nil && !errors.Is(err, ErrGone) && !e.sure
-}
-
-// errData says that an orphan is not to be removed after all.
-var errData = errors.New("the orphan could be data now")
-
-// mayGo looks once more before an orphan is removed: anyone may have written into it
-// since it was recognised. What could be data now is abandoned.
-func (m *Manager) mayGo(e *entry, content Content) bool {
-	recognised := e.sure || Recognise(content, e.owner.NSPIDs)
-	if !e.owner.Known() || e.second { // judged by who has it open, or given up by its owner
-		recognised = recognised || KeepsOpen(content, e.key.Name)
-	}
-	if recognised {
-		return true
-	}
-	e.state, e.leaving = Abandoned, false
-	m.tell(e, Event{What: AbandonedBy, Reason: "somebody wrote into it; it could be data, so it stays"})
-	return false
-}
-
-// Granted records that the caller's exclusive act was done and made this inode. The
-// creating handle counts as open if withHandle. It must come before the caller hears
-// that it won.
+// Granted records that the caller's exclusive act was done, and which inode the name has
+// since: a new one, or after a link or a rename one that may have other names. The creating
+// handle counts as open if withHandle. It must come before the caller hears that it won.
 func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) Token {
 	e, m := t.e, t.m
 	e.state, e.owner, e.kind = Held, p, kind
 	e.token, e.since = m.nextToken(), m.Now()
-	e.handleOpen = withHandle
+	e.handleOpen, e.git = withHandle, t.git
 	m.track(e, inode)
 	e.unlook(p.Identity)
 	m.guard(e)
@@ -174,7 +121,7 @@ func (t *Turn) Remove(c Identity) Outcome {
 		}
 	case Busy:
 		t.refuse(Remove, c, "somebody else holds it")
-	case Clear:
+	case Clear, Expire:
 		t.remember()
 	case Gone:
 		t.refuse(Remove, c, "what the caller judged is gone; somebody else was granted the name since")
@@ -184,9 +131,9 @@ func (t *Turn) Remove(c Identity) Outcome {
 
 // remember reads what is about to go, for the event: afterwards it can't be read.
 func (t *Turn) remember() {
-	if t.e.state == Orphan {
+	if t.e.state == Orphan || t.e.state == Held {
 		content, _ := t.m.Tree.Content(t.e.key, t.e.inode)
-		t.removing = content.Data
+		t.removing = content.record()
 	}
 }
 
@@ -203,6 +150,12 @@ func (t *Turn) removeLeaving(c Identity) Outcome {
 	if err == nil && !t.m.mayGo(t.e, content) {
 		return Gone
 	}
+	switch err := t.m.empty(t.e, content); {
+	case err == errData:
+		return Gone
+	case err != nil && !errors.Is(err, ErrGone):
+		return Busy
+	}
 	return Clear
 }
 
@@ -211,6 +164,10 @@ func (t *Turn) Removed(c Identity, o Outcome) {
 	switch {
 	case o == Release:
 		t.m.tell(t.e, Event{What: Released, By: c})
+	case o == Expire:
+		t.m.tell(t.e, Event{What: Expired, By: c, Reason: "its owner held it for longer than it may", Payload: t.removing})
+		t.m.fence(t.e)
+		t.e.giveUp(t.e.owner.Identity, t.m.Now()) // its own removal, still to come, must not meet a new owner's lock
 	case o == Clear && c == t.m.Self:
 		// told when it was put on its way
 	case o == Clear:
@@ -219,7 +176,7 @@ func (t *Turn) Removed(c Identity, o Outcome) {
 	t.m.forget(t.e)
 }
 
-// Replace decides a rename over the name. If it is not refused the caller does it on
+// Replace decides a rename over the name, or an exchange with another one. If it is not refused the caller does it on
 // the real directory and says Replaced.
 func (t *Turn) Replace(c Identity) Outcome {
 	t.m.settle(t.e, c)
@@ -250,7 +207,6 @@ func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID) {
 	t.m.mu.Lock()
 	t.m.unindex(e)
 	t.m.index(e, inode)
-	t.m.inodes[inode] = e // also where the other half of an exchange still has it
 	t.m.mu.Unlock()
 	t.m.Tree.Unpin(before)
 }
@@ -259,6 +215,9 @@ func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID) {
 func (t *Turn) Change(c Identity) Outcome {
 	t.m.settle(t.e, c)
 	o := t.decide(Change, c)
+	if others, _ := t.m.otherNames(t.e, c); others && !o.Refused() {
+		o = Busy
+	}
 	if o == Busy {
 		t.refuse(Change, c, "somebody else holds it")
 	}
@@ -267,7 +226,20 @@ func (t *Turn) Change(c Identity) Outcome {
 
 // decide asks the table.
 func (t *Turn) decide(a Act, c Identity) Outcome {
-	return table[a][t.e.state][t.relation(a, c)]
+	r := t.relation(a, c)
+	rows := &table
+	if t.e.git {
+		rows = &gitTable
+	}
+	return rows[a][t.state(r)][r]
+}
+
+// state is the entry's, or Overdue. Of the owner nobody asks how long it may hold.
+func (t *Turn) state(r Relation) State {
+	if r != Owner && r != Second && t.m.overdue(t.e) {
+		return Overdue
+	}
+	return t.e.state
 }
 
 func (t *Turn) relation(a Act, c Identity) Relation {
@@ -276,7 +248,7 @@ func (t *Turn) relation(a Act, c Identity) Relation {
 	case !c.Known():
 		return Unnamed
 	case e.state == Held && c == e.owner.Identity:
-		if a == Remove && t.m.mayBeSecond(e, e.late[c].gaveUp) {
+		if a == Remove && !e.git && t.m.mayBeSecond(e, e.late[c].gaveUp) {
 			return Second
 		}
 		return Owner

@@ -24,12 +24,25 @@ func (m *Manager) meet(e *entry, found InodeID) {
 		m.track(e, found)
 	}
 	e.kind, e.judged = content.Kind, m.Now()
-	if !KeepsOpen(content, e.key.Name) {
-		e.finding = Finding{Reason: "nothing tells whether its maker holds it"}
+	if !Judgeable(content, e.key.Name) {
+		e.finding = Finding{Reason: notJudged(content)}
 		return
 	}
 	e.finding.Reason = "not judged yet"
 	m.Judge.Judge(e.key, found)
+}
+
+// notJudged says why nobody is asked about an entry.
+func notJudged(c Content) string {
+	switch p, ok := ParsePayload(c); {
+	case c.Kind == KindDir:
+		return "it is a directory, and nothing tells who made it"
+	case !ok:
+		return "it could be data"
+	case p.Empty:
+		return "it is empty, and nothing tells who made it"
+	}
+	return "it names no process that there could be"
 }
 
 // Met takes notice of an untracked entry that was there before the mount.
@@ -85,7 +98,8 @@ func (m *Manager) orphanUntracked(e *entry, f Finding) {
 		m.forget(e)
 		return
 	}
-	if !KeepsOpen(content, e.key.Name) { // it changed while it was judged
+	e.shape = f.About
+	if !m.recognised(e, content) { // it changed since it was judged
 		return
 	}
 	if m.Policy().IsEvidence(e.key.Name) {
@@ -93,5 +107,5 @@ func (m *Manager) orphanUntracked(e *entry, f Finding) {
 		m.tell(e, Event{What: Orphaned, Reason: f.Reason})
 		return
 	}
-	m.depart(e, f.Reason, content.Data)
+	m.depart(e, f.Reason, content.record())
 }

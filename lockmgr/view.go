@@ -23,6 +23,9 @@ var (
 // JavaScript's Date.toISOString gives.
 var stampLayouts = []string{"2006-01-02T15:04:05.000Z", "2006-01-02T15:04:05Z"}
 
+// IsBarePID reports whether a payload is nothing but a number, as shell scripts write it.
+func IsBarePID(data []byte) bool { return bareNumber.Match(data) }
+
 // Render gives the payload of a held lock as others see it, in exactly its real
 // length. What does not fit stays as it is. data is not changed.
 func Render(data []byte, now time.Time) []byte {

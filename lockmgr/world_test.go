@@ -29,6 +29,9 @@ type world struct {
 	dead     map[Identity]bool
 	blind    map[Identity]bool // processes that can't be watched
 	watched  map[Identity]bool
+	killed   map[Identity]bool // by a signal
+	asked    map[Identity]int  // how often it was asked whether it was
+	policy   Policy
 	news     []Identity // deaths to be told
 	slow     bool       // they are not told for now
 	reaps    []reap
@@ -40,6 +43,7 @@ type world struct {
 	readFail error // what Tree.Content answers instead
 	rmFail   error // what Tree.Remove answers instead
 	away     bool  // the reaper can't reach the mount
+	barge    bool  // somebody makes a file in the next lock directory that was just emptied
 }
 
 // node is an inode of the fake disk.
@@ -89,6 +93,8 @@ func newWorld(t testing.TB) *world {
 		dead:    map[Identity]bool{},
 		blind:   map[Identity]bool{},
 		watched: map[Identity]bool{},
+		killed:  map[Identity]bool{},
+		asked:   map[Identity]int{},
 		pins:    map[InodeID]int{},
 	}
 	w.m = New(Config{
@@ -98,12 +104,56 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// key is the key of "name" or "dir/name".
+// key is the key of "name" or "dir/name". A directory named with a g is a git directory.
 func key(path string) Key {
-	if dir, name, ok := strings.Cut(path, "/"); ok {
-		return Key{InodeID{8, 1000 + uint64(dir[len(dir)-1])}, name}
+	dir, name, ok := strings.Cut(path, "/")
+	switch {
+	case !ok:
+		return Key{dirOne, path}
+	case dir[0] == 'g':
+		return Key{InodeID{8, gitDirs + uint64(dir[len(dir)-1])}, name}
 	}
-	return Key{dirOne, path}
+	return Key{InodeID{8, plainDirs + uint64(dir[len(dir)-1])}, name}
+}
+
+// Where the numbers of directories start that are always there.
+const (
+	plainDirs = 1 << 40
+	gitDirs   = 1 << 41
+)
+
+// key is key for names inside directories that were made here, too.
+func (w *world) key(path string) Key {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := strings.LastIndex(path, "/")
+	if at < 0 {
+		return key(path)
+	}
+	dir := w.pathKey(path[:at])
+	if n := w.disk[dir]; n != nil && n.c.Kind == KindDir {
+		return Key{n.id, path[at+1:]}
+	}
+	return key(path)
+}
+
+func (w *world) pathKey(path string) Key {
+	if at := strings.LastIndex(path, "/"); at >= 0 {
+		if n := w.disk[w.pathKey(path[:at])]; n != nil {
+			return Key{n.id, path[at+1:]}
+		}
+	}
+	return key(path)
+}
+
+// turnAt takes a turn as fsnode does: git's own locks are told apart.
+func (w *world) turnAt(k Key) *Turn { return inGit(k, w.m.At(k)) }
+
+func inGit(k Key, t *Turn) *Turn {
+	if t != nil && k.Dir.Ino >= gitDirs && GitLock("", k.Name) {
+		t.InGit()
+	}
+	return t
 }
 
 // process is the process of an actor: "A" and its threads "A1" and "A2" are one; "U"
@@ -149,7 +199,80 @@ func (w *world) Content(k Key, inode InodeID) (Content, error) {
 	if n == nil || n.id != inode {
 		return Content{}, ErrGone
 	}
-	return n.c, nil
+	return w.content(n), nil
+}
+
+// content is what is under a name, with what is in it. Callers hold w.mu.
+func (w *world) content(n *node) Content {
+	c := n.c
+	if c.Kind != KindDir {
+		return c
+	}
+	for k, in := range w.disk {
+		if k.Dir != n.id {
+			continue
+		}
+		if in.c.Kind != KindFile || len(c.Files) == MaxFiles {
+			c.Full = true
+			continue
+		}
+		c.Files = append(c.Files, Content{Name: k.Name, Inode: in.id, Data: in.c.Data})
+	}
+	return c
+}
+
+func (w *world) Empty(k Key, inode InodeID, files []Content) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.disk[k]
+	if n == nil || n.id != inode {
+		return ErrGone
+	}
+	if w.rmFail != nil {
+		return w.rmFail
+	}
+	now := w.content(n)
+	if now.Full || len(now.Files) != len(files) {
+		return ErrChanged
+	}
+	for _, f := range files {
+		if in := w.disk[Key{inode, f.Name}]; in == nil || in.id != f.Inode || !bytes.Equal(in.c.Data, f.Data) {
+			return ErrChanged
+		}
+	}
+	for _, f := range files {
+		w.lost = append(w.lost, lostFile{Key{inode, f.Name}, f, "emptying", w.disk[Key{inode, f.Name}]})
+		w.unlink(Key{inode, f.Name})
+	}
+	if w.barge {
+		w.make(Key{inode, "data"}, file("data"), Process{})
+	}
+	return nil
+}
+
+// full reports whether a directory can't be removed. Callers hold w.mu.
+func (w *world) full(n *node) bool {
+	c := w.content(n)
+	return c.Full || len(c.Files) > 0
+}
+
+// guarded asks, for an act in a directory, each lock directory above.
+func (w *world) guarded(p Process, k Key, ask func(InodeID, Identity) Outcome) Outcome {
+	for dir := k.Dir; dir.Ino < plainDirs && dir != dirOne; {
+		if o := ask(dir, p.Identity); o.Refused() {
+			return o
+		}
+		w.mu.Lock()
+		up := InodeID{Ino: plainDirs}
+		for k, n := range w.disk {
+			if n.id == dir {
+				up = k.Dir
+			}
+		}
+		w.mu.Unlock()
+		dir = up
+	}
+	return Pass
 }
 
 func (w *world) Remove(k Key, inode InodeID) error {
@@ -161,6 +284,9 @@ func (w *world) Remove(k Key, inode InodeID) error {
 	}
 	if w.rmFail != nil {
 		return w.rmFail
+	}
+	if w.full(n) {
+		return errors.New("directory not empty")
 	}
 	w.lost = append(w.lost, lostFile{k, n.c, "create", n})
 	w.unlink(k)
@@ -192,6 +318,13 @@ func (w *world) Verdict(id Identity) Verdict {
 		return Dead
 	}
 	return Alive
+}
+
+func (w *world) Killed(id Identity) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked[id]++
+	return w.killed[id]
 }
 
 func (w *world) Reap(k Key, token Token) {
@@ -257,7 +390,7 @@ func (w *world) inodeAt(k Key) InodeID {
 
 // looks is the LOOKUP that comes before everything: whether the name is shown.
 func (w *world) looks(c Identity, k Key, creating bool) bool {
-	t := w.m.At(k)
+	t := w.turnAt(k)
 	defer t.End()
 	found := w.inodeAt(k)
 	return t.Look(c, found, func() bool { return creating }) != Hidden && found != InodeID{}
@@ -268,7 +401,10 @@ func (w *world) creates(actor string, p Process, k Key, c Content, open bool) st
 	if w.looks(p.Identity, k, true) {
 		return "EEXIST"
 	}
-	t := w.m.At(k)
+	if o := w.guarded(p, k, w.m.Put); o.Refused() {
+		return errno(o)
+	}
+	t := w.turnAt(k)
 	defer t.End()
 	o, err := t.Create(p.Identity)
 	if err != nil {
@@ -305,6 +441,12 @@ func (w *world) links(p Process, from, to Key) string {
 		return "EEXIST"
 	}
 	n := w.at(from)
+	switch {
+	case n == nil:
+		return "ENOENT"
+	case n.c.Kind == KindDir:
+		return "EPERM"
+	}
 	if t := w.m.AtInode(n.id); t != nil {
 		o := t.Change(p.Identity)
 		t.End()
@@ -312,13 +454,17 @@ func (w *world) links(p Process, from, to Key) string {
 			return errno(o)
 		}
 	}
-	t := w.m.At(to)
+	t := w.turnAt(to)
 	defer t.End()
 	o, err := t.Create(p.Identity)
 	if err != nil || o != Grant {
 		return errno(o)
 	}
 	w.mu.Lock()
+	if w.disk[to] != nil {
+		w.mu.Unlock()
+		return "EEXIST"
+	}
 	n.links++
 	w.disk[to] = n
 	w.mu.Unlock()
@@ -330,14 +476,22 @@ func (w *world) removes(p Process, k Key) string {
 	if !w.looks(p.Identity, k, false) {
 		return "ENOENT"
 	}
-	t := w.m.At(k)
+	if o := w.guarded(p, k, w.m.Take); o.Refused() {
+		return errno(o)
+	}
+	t := w.turnAt(k)
 	defer t.End()
 	o := t.Remove(p.Identity)
 	if o.Refused() {
 		return errno(o)
 	}
 	w.mu.Lock()
-	was := w.disk[k] != nil
+	n := w.disk[k]
+	if was := n != nil; was && n.c.Kind == KindDir && w.full(n) {
+		w.mu.Unlock()
+		return "ENOTEMPTY"
+	}
+	was := n != nil
 	w.unlink(k)
 	w.mu.Unlock()
 	if !was {
@@ -354,9 +508,17 @@ func (w *world) moves(p Process, from, to Key) string {
 		return "ENOENT"
 	}
 	w.looks(c, to, false)
+	if o := w.guarded(p, from, w.m.Take); o.Refused() {
+		return errno(o)
+	}
+	if o := w.guarded(p, to, w.m.Put); o.Refused() {
+		return errno(o)
+	}
 	src, dst := w.m.Turns(from, to)
 	defer src.End()
 	defer dst.End()
+	inGit(from, src)
+	inGit(to, dst)
 	policy := w.m.Policy()
 	away, over := Pass, Pass
 	if policy.IsLock(from.Name) {
@@ -375,6 +537,25 @@ func (w *world) moves(p Process, from, to Key) string {
 		w.mu.Unlock()
 		return "ENOENT"
 	}
+	if w.disk[to] == n { // two names of one inode: rename(2) does nothing
+		w.mu.Unlock()
+		return "ok"
+	}
+	if over := w.disk[to]; over != nil {
+		got := ""
+		switch {
+		case over.c.Kind == KindDir && n.c.Kind != KindDir:
+			got = "EISDIR"
+		case over.c.Kind != KindDir && n.c.Kind == KindDir:
+			got = "ENOTDIR"
+		case w.full(over):
+			got = "ENOTEMPTY"
+		}
+		if got != "" {
+			w.mu.Unlock()
+			return got
+		}
+	}
 	n.links++
 	w.unlink(to)
 	w.disk[to] = n
@@ -389,6 +570,89 @@ func (w *world) moves(p Process, from, to Key) string {
 	return "ok"
 }
 
+// renames is a rename that replaces nothing: an exclusive act.
+func (w *world) renames(p Process, from, to Key) string {
+	c := p.Identity
+	if !w.looks(c, from, false) {
+		return "ENOENT"
+	}
+	if w.looks(c, to, true) {
+		return "EEXIST"
+	}
+	if o := w.guarded(p, from, w.m.Take); o.Refused() {
+		return errno(o)
+	}
+	if o := w.guarded(p, to, w.m.Put); o.Refused() {
+		return errno(o)
+	}
+	src, dst := w.m.Turns(from, to)
+	defer src.End()
+	defer dst.End()
+	inGit(from, src)
+	inGit(to, dst)
+	away := Pass
+	if w.m.Policy().IsLock(from.Name) {
+		if away = src.Remove(c); away.Refused() {
+			return errno(away)
+		}
+	}
+	if w.at(from) == nil { // an orphan must not go for it
+		return "ENOENT"
+	}
+	o, err := dst.Create(c)
+	if err != nil || o != Grant {
+		return errno(o)
+	}
+	w.mu.Lock()
+	n := w.disk[from]
+	if w.disk[to] != nil {
+		w.mu.Unlock()
+		return "EEXIST"
+	}
+	n.links++
+	w.disk[to] = n
+	w.unlink(from)
+	w.mu.Unlock()
+	if w.m.Policy().IsLock(from.Name) {
+		src.Removed(c, away)
+	}
+	dst.Granted(p, n.id, n.c.Kind, false)
+	return "granted"
+}
+
+// exchanges swaps two names.
+func (w *world) exchanges(p Process, one, two Key) string {
+	c := p.Identity
+	if here, there := w.looks(c, one, false), w.looks(c, two, false); !here || !there {
+		return "ENOENT"
+	}
+	a, b := w.m.Turns(one, two)
+	defer a.End()
+	defer b.End()
+	oa, ob := Pass, Pass
+	if w.m.Policy().IsLock(one.Name) {
+		if oa = a.Replace(c); oa.Refused() {
+			return errno(oa)
+		}
+	}
+	if w.m.Policy().IsLock(two.Name) {
+		if ob = b.Replace(c); ob.Refused() {
+			return errno(ob)
+		}
+	}
+	w.mu.Lock()
+	na, nb := w.disk[one], w.disk[two]
+	if na == nil || nb == nil {
+		w.mu.Unlock()
+		return "ENOENT"
+	}
+	w.disk[one], w.disk[two] = nb, na
+	w.mu.Unlock()
+	a.Replaced(c, oa, nb.id)
+	b.Replaced(c, ob, na.id)
+	return "ok"
+}
+
 // changes is chmod, utimes, truncate and the like, decided by inode. With data it is
 // an open for writing that is followed by a write.
 func (w *world) changes(p Process, k Key, data []byte) string {
@@ -396,8 +660,14 @@ func (w *world) changes(p Process, k Key, data []byte) string {
 		return "ENOENT"
 	}
 	n := w.at(k)
-	if n == nil {
+	switch {
+	case n == nil:
 		return "ENOENT"
+	case data != nil && n.c.Kind == KindDir:
+		return "EISDIR"
+	}
+	if o := w.guarded(p, k, w.m.Put); o.Refused() {
+		return errno(o)
 	}
 	if t := w.m.AtInode(n.id); t != nil {
 		defer t.End()
@@ -418,7 +688,10 @@ func (w *world) puts(p Process, k Key, data []byte) string {
 	if w.looks(p.Identity, k, false) {
 		return w.changes(p, k, data)
 	}
-	t := w.m.At(k)
+	if o := w.guarded(p, k, w.m.Put); o.Refused() {
+		return errno(o)
+	}
+	t := w.turnAt(k)
 	defer t.End()
 	if o, err := t.MakeWay(p.Identity, false); err != nil {
 		return "EIO"
@@ -440,7 +713,10 @@ func (w *world) bears(p Process, k Key, c Content) string {
 	if w.looks(p.Identity, k, true) {
 		return "EEXIST"
 	}
-	t := w.m.At(k)
+	if o := w.guarded(p, k, w.m.Put); o.Refused() {
+		return errno(o)
+	}
+	t := w.turnAt(k)
 	defer t.End()
 	if o, err := t.MakeWay(p.Identity, true); err != nil {
 		return "EIO"
@@ -499,18 +775,20 @@ func (w *world) bytes(n *node) []byte {
 }
 
 // lists is readdir of the first directory, its names in order.
-func (w *world) lists(p Process) string {
+func (w *world) lists(p Process) string { return w.listsIn(p, dirOne) }
+
+func (w *world) listsIn(p Process, dir InodeID) string {
 	w.mu.Lock()
 	var names []string
 	for k := range w.disk {
-		if k.Dir == dirOne {
+		if k.Dir == dir {
 			names = append(names, k.Name)
 		}
 	}
 	w.mu.Unlock()
 	slices.Sort(names)
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return w.m.Listed(key(name), p.Identity) != Shown
+		return w.m.Listed(Key{dir, name}, p.Identity) != Shown
 	})
 	return strings.Join(append(names, "."), " ")
 }
@@ -691,7 +969,10 @@ func (w *world) reapsThroughMount(k Key) string {
 	if !w.looks(w.self, k, false) {
 		return "ENOENT"
 	}
-	t := w.m.At(k)
+	if o := w.guarded(Process{Identity: w.self}, k, w.m.Take); o.Refused() {
+		return errno(o)
+	}
+	t := w.turnAt(k)
 	defer t.End()
 	o := t.Remove(w.self)
 	if o.Refused() {
@@ -702,6 +983,10 @@ func (w *world) reapsThroughMount(k Key) string {
 	if n == nil {
 		w.mu.Unlock()
 		return "ENOENT"
+	}
+	if w.full(n) {
+		w.mu.Unlock()
+		return "ENOTEMPTY"
 	}
 	if w.rmFail != nil {
 		w.mu.Unlock()
@@ -824,10 +1109,12 @@ func (w *world) noLeaks() {
 		}
 	}
 	want := map[InodeID]int{}
+	for dir := range dirs {
+		want[dir]++
+	}
 	for _, e := range m.names {
 		if e.tracked() {
 			want[e.inode]++
-			want[e.key.Dir] = 1
 		}
 	}
 	for inode, n := range w.pins {
@@ -854,11 +1141,14 @@ func file(s string) Content { return Content{Kind: KindFile, Data: []byte(s)} }
 // payload is what a client writes, by the name that the histories have for it.
 func payload(kind string, p Process, now time.Time) []byte {
 	pid := p.PID
+	if kind, who, ok := strings.Cut(kind, "@"); ok { // another process's
+		return payload(kind, process(who), now)
+	}
 	stamp := now.UTC().Format(stampLayouts[0])
 	name, arg, _ := strings.Cut(kind, ":")
 	switch name {
 	case "nothing":
-		return nil
+		return []byte{}
 	case "session": // OpenClaw up to 2026.3.1
 		return fmt.Appendf(nil, "{\n  \"pid\": %d,\n  \"createdAt\": %q\n}", pid, stamp)
 	case "hold": // OpenClaw from 2026.5 on, maxHoldMs in seconds
@@ -877,4 +1167,13 @@ func payload(kind string, p Process, now time.Time) []byte {
 		return append(payload("session", p, now), bytes.Repeat([]byte(" "), MaxPayload)...)
 	}
 	panic("no payload " + kind)
+}
+
+// limitHolds puts a hold limit in force for all locks.
+func (w *world) limitHolds(limit HoldLimit) {
+	p := DefaultPolicy()
+	for i := range p.Locks {
+		p.Locks[i].HoldLimit = limit
+	}
+	w.m.SetPolicy(p)
 }

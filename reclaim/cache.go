@@ -21,6 +21,9 @@ type caller struct {
 	thread   uint64 // the thread's own pidfs inode: the entry is void for any other
 	identity lockmgr.Identity
 	proxy    bool
+	comm     string
+	parent   int32
+	flags    uint32
 	seen     time.Time // when the command was read
 }
 

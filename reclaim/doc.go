@@ -28,7 +28,8 @@
 //	watch.go       deaths as they happen
 //	descriptors.go who has what open, without touching a file system that may hang
 //	watching.go    who watches a directory
-//	judge.go       verdicts on untracked locks
+//	judge.go       verdicts on untracked locks, by who has them open; bearer.go by the PID they name
+//	principal.go   for whom a helper program or a subshell acts
 //	bystanders.go  processes that a mount concerns
 //
 // # PID namespaces

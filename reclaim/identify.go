@@ -1,6 +1,8 @@
 package reclaim
 
 import (
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +19,8 @@ type Options struct {
 	// Proxies are the command names of servers that act for processes elsewhere, so that
 	// their requests name nobody. Nil means nfsd, smbd, virtiofsd and sftp-server.
 	Proxies []string
+	// Helpers are the programs that act for their shell (rule 7). Nil means those of the rule.
+	Helpers []string
 }
 
 // Processes looks at processes. Safe for concurrent use; takes no lock of its callers.
@@ -25,6 +29,8 @@ type Processes struct {
 	proc     procfs
 	proxies  map[string]bool // read only
 	cache    *callerCache
+	helpers  atomic.Pointer[map[string]bool]
+	known    *describedCache
 	watching *watchCache
 }
 
@@ -37,13 +43,17 @@ func New(o Options) *Processes {
 		o.Proxies = []string{"nfsd", "smbd", "virtiofsd", "sftp-server"}
 	}
 	p := &Processes{
-		features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache(),
+		features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache(), known: newDescribedCache(),
 		watching: &watchCache{answers: map[watchQuestion]watchAnswer{}},
 	}
 	p.proxies = make(map[string]bool, len(o.Proxies))
 	for _, name := range o.Proxies {
 		p.proxies[name[:min(len(name), 15)]] = true // the kernel cuts commands to 15 bytes
 	}
+	if o.Helpers == nil {
+		o.Helpers = defaultHelpers()
+	}
+	p.SetHelpers(o.Helpers)
 	return p
 }
 
@@ -56,8 +66,17 @@ func New(o Options) *Processes {
 // the last second, and otherwise one reading of /proc/PID/stat on top; without pidfs two
 // files of /proc are read each time.
 func (p *Processes) Identify(tid uint32) lockmgr.Identity {
-	if tid == 0 || tid > 1<<30 {
+	c, ok := p.identify(tid)
+	if !ok || c.proxy {
 		return lockmgr.Identity{}
+	}
+	return c.identity
+}
+
+// identify finds out about a thread that waits for us; ok is false if there is no telling.
+func (p *Processes) identify(tid uint32) (c caller, ok bool) {
+	if tid == 0 || tid > 1<<30 {
+		return caller{}, false
 	}
 	if p.features.Pidfs && p.features.PidfdThread {
 		return p.identifyByPidfd(int32(tid))
@@ -107,34 +126,29 @@ func (p *Processes) Is(tid uint32, id lockmgr.Identity) bool {
 	return err == nil && ino == id.Pidfs
 }
 
-func (p *Processes) identifyByPidfd(tid int32) lockmgr.Identity {
+func (p *Processes) identifyByPidfd(tid int32) (caller, bool) {
 	fd, err := openPidfd(tid, unix.PIDFD_THREAD)
 	if err != nil {
-		return lockmgr.Identity{}
+		return caller{}, false
 	}
 	defer unix.Close(fd)
 	thread, err := pidfdInode(fd)
 	if err != nil {
-		return lockmgr.Identity{}
+		return caller{}, false
 	}
 	now := time.Now()
 	known, ok := p.cache.get(tid, thread, now)
-	if !ok {
-		if known, err = p.lookAt(fd, tid, thread); err != nil {
-			return lockmgr.Identity{}
-		}
-		known.seen = now
+	if ok {
+		return known, true
+	}
+	if known, err = p.lookAt(fd, tid, thread); err != nil {
+		return caller{}, false
+	}
+	known.seen = now
+	if !slices.Contains(shells, known.comm) { // its fork may be another program in a moment, and act for nobody
 		p.cache.put(tid, known)
 	}
-	return known.claim()
-}
-
-// claim is the identity that a caller counts as.
-func (c caller) claim() lockmgr.Identity {
-	if c.proxy {
-		return lockmgr.Identity{}
-	}
-	return c.identity
+	return known, true
 }
 
 // lookAt finds out everything about a thread, given a pidfd of it and its inode.
@@ -159,16 +173,13 @@ func (p *Processes) groupOf(fd int, tid int32) (int32, error) {
 	return p.proc.tgid(tid)
 }
 
-func (p *Processes) identifyByProc(tid int32) lockmgr.Identity {
+func (p *Processes) identifyByProc(tid int32) (caller, bool) {
 	tgid, err := p.proc.tgid(tid)
 	if err != nil {
-		return lockmgr.Identity{}
+		return caller{}, false
 	}
 	c, err := p.callerOf(tgid, 0, 0)
-	if err != nil {
-		return lockmgr.Identity{}
-	}
-	return c.claim()
+	return c, err == nil
 }
 
 // callerOf reads of a process what only /proc tells; a zombie leader still has its
@@ -182,6 +193,7 @@ func (p *Processes) callerOf(tgid int32, process, thread uint64) (caller, error)
 		thread:   thread,
 		identity: lockmgr.Identity{PID: tgid, StartTime: st.start, Pidfs: process},
 		proxy:    p.proxies[st.comm],
+		comm:     st.comm, parent: st.parent, flags: st.flags,
 	}, nil
 }
 

@@ -318,12 +318,15 @@ func TestContainerID(t *testing.T) {
 }
 
 func TestParseStat(t *testing.T) {
-	rest := strings.Repeat(" 7", 18) + " 4711 1 2 3"
+	rest := strings.Repeat(" 7", 18) + " 4711" + strings.Repeat(" 8", 29) + " 9"
+	want := func(comm string, state byte) procStat {
+		return procStat{comm: comm, state: state, start: 4711, parent: 7, flags: 7, exit: 9}
+	}
 	for text, want := range map[string]procStat{
-		"12 (node) S" + rest:             {"node", 'S', 4711},
-		"12 (a) Z (b) c) R" + rest:       {"a) Z (b) c", 'R', 4711},
-		"12 () Z" + rest:                 {"", 'Z', 4711},
-		"12 (new\nline) T" + rest + "\n": {"new\nline", 'T', 4711},
+		"12 (node) S" + rest:             want("node", 'S'),
+		"12 (a) Z (b) c) R" + rest:       want("a) Z (b) c", 'R'),
+		"12 () Z" + rest:                 want("", 'Z'),
+		"12 (new\nline) T" + rest + "\n": want("new\nline", 'T'),
 	} {
 		if got, err := parseStat([]byte(text)); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", text, got, err)

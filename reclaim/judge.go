@@ -16,8 +16,13 @@ type Subject struct {
 	UID       uint32          // owner of the file
 	Age       time.Duration   // now minus the latest of mtime and ctime
 	KeepsOpen bool            // it has the shape of clients that keep it open while they hold it
+	PID       int32           // that it names, if it is a bare integer or JSON of another shape; 0 else
+	Made      time.Time       // when the file was made
+	Remote    bool            // it lies on a network file system, where another machine may have made it
 	Unopened  bool            // the kernel says that nobody has the real file open; see fcntl(2), F_SETLEASE
 }
+
+func (s *Subject) judgeable() bool { return s.KeepsOpen || s.PID > 0 }
 
 // Judge gives the verdict on one untracked lock file.
 //
@@ -26,7 +31,8 @@ type Subject struct {
 // and inode number on another device, and is open for writing, as who made it has it: who only
 // reads it through the mount is a contender. If nobody has, the verdict is Dead, unless the file is
 // younger than grace or a process that could well have it can't be looked at.
-// Files of other clients are Unknown here.
+// A file that names a PID is alive also if a process may have written it that has closed it:
+// see bearer. Files of other clients are Unknown here.
 //
 // It reads all of /proc: one statx for each open file of each process, and all of it
 // twice before anything is called dead, because a process may hand its files to a child
@@ -58,7 +64,7 @@ func (p *Processes) JudgeAll(subjects []Subject, grace time.Duration) []lockmgr.
 }
 
 func (p *Processes) find(c *census, i int, s Subject, grace time.Duration) lockmgr.Finding {
-	if !s.KeepsOpen {
+	if !s.judgeable() {
 		return lockmgr.Finding{Reason: "nothing tells whether its maker holds it"}
 	}
 	if f, ok := p.oldest(c.holders[i]); ok {
@@ -69,6 +75,12 @@ func (p *Processes) find(c *census, i int, s Subject, grace time.Duration) lockm
 	}
 	if who, ok := p.hiddenFrom(c.opaque, s.UID); ok && !s.Unopened {
 		return lockmgr.Finding{Reason: "can't see whether " + who + " has it open"}
+	}
+	if s.Remote {
+		return lockmgr.Finding{Reason: "it lies on a network file system: another machine may hold it"}
+	}
+	if !s.KeepsOpen {
+		return p.bearer(s, grace)
 	}
 	if s.Age < grace {
 		return lockmgr.Finding{Reason: fmt.Sprintf("nobody has it open, but it is younger than %v", grace)}
@@ -126,7 +138,7 @@ type census struct {
 func newCensus(subjects []Subject) *census {
 	c := &census{subjects: subjects, holders: map[int][]int32{}, byInode: map[uint64][]int{}, byName: map[string][]int{}}
 	for i, s := range subjects {
-		if s.KeepsOpen {
+		if s.judgeable() {
 			c.byInode[s.Inode.Ino] = append(c.byInode[s.Inode.Ino], i)
 			c.byName[s.Name] = append(c.byName[s.Name], i)
 		}
@@ -136,7 +148,7 @@ func newCensus(subjects []Subject) *census {
 
 func (c *census) everybodyFound() bool {
 	for i, s := range c.subjects {
-		if s.KeepsOpen && len(c.holders[i]) == 0 {
+		if s.judgeable() && len(c.holders[i]) == 0 {
 			return false
 		}
 	}

@@ -40,6 +40,8 @@ func TestMain(m *testing.M) {
 		zombieLeader()
 	case "exec-from-thread":
 		execFromThread()
+	case "named cat":
+		namedCat()
 	}
 }
 
@@ -69,6 +71,14 @@ func execFromThread() {
 		panic(syscall.Exec("/bin/cat", []string{"cat"}, nil))
 	}()
 	select {}
+}
+
+// namedCat gives itself another program's command name, says so and waits.
+func namedCat() {
+	_ = os.WriteFile("/proc/self/comm", []byte("cat"), 0)
+	fmt.Println("named")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	os.Exit(0)
 }
 
 // child is a process of the test.

@@ -16,6 +16,9 @@ const pidfdGetInfo = 3<<30 | 64<<16 | 0xFF<<8 | 11
 // pidfdInfoPID is PIDFD_INFO_PID: fill in the ids.
 const pidfdInfoPID = 1
 
+// pidfdInfoExit is PIDFD_INFO_EXIT: fill in how the process ended, if it was reaped.
+const pidfdInfoExit = 1 << 3
+
 // pidfdInfo is struct pidfd_info, first version.
 type pidfdInfo struct {
 	mask                                                   uint64
@@ -61,6 +64,19 @@ func threadGroup(fd int) (int32, error) {
 		return 0, unix.ESRCH
 	}
 	return int32(info.tgid), nil
+}
+
+// exitCode returns how the process of a pidfd ended, as wait(2) gives it, once it is reaped.
+func exitCode(fd int) (int, error) {
+	info := pidfdInfo{mask: pidfdInfoExit}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), pidfdGetInfo, uintptr(unsafe.Pointer(&info)))
+	switch {
+	case errno != 0:
+		return 0, errno
+	case info.mask&pidfdInfoExit == 0:
+		return 0, unix.EAGAIN
+	}
+	return int(int32(info.exit)), nil
 }
 
 // exited tells whether all threads of a pidfd's process are gone, reaped or not.

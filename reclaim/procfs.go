@@ -25,6 +25,10 @@ type procStat struct {
 	comm  string
 	state byte
 	start uint64 // clock ticks since boot
+
+	parent int32
+	flags  uint32 // PF_ of linux/sched.h
+	exit   int    // of a zombie, as wait(2) gives it; 0 where we may not see it
 }
 
 // dead tells of a zombie (Z) or a thread being taken down (X, x): proc(5).
@@ -34,7 +38,7 @@ func (s procStat) dead() bool { return s.state == 'Z' || s.state == 'X' || s.sta
 func (p procfs) stat(id int32) (procStat, error) { return readStat(p.of(id, "stat")) }
 
 func readStat(path string) (procStat, error) {
-	var buf [1024]byte // 52 numbers of at most 20 digits, mostly far fewer: all we need is in the first 300 bytes
+	var buf [1200]byte // 52 numbers of at most 20 digits, and a name
 	text, err := readHead(path, buf[:])
 	if err != nil {
 		return procStat{}, err
@@ -49,26 +53,30 @@ func readStat(path string) (procStat, error) {
 var errMalformed = errors.New("not in the form that proc(5) gives")
 
 // parseStat finds the command between the first '(' and the last ')', because it
-// may hold both, and the rest behind it: state is field 3, the start time field 22.
+// may hold both, and the rest behind it by the numbers that proc(5) gives the fields.
 func parseStat(text []byte) (procStat, error) {
 	from, to := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
 	if from < 0 || to < from {
 		return procStat{}, errMalformed
 	}
 	st := procStat{comm: string(text[from+1 : to])}
-	field := 3
-	for word := range bytes.FieldsSeq(text[to+1:]) {
-		switch field {
-		case 3:
-			st.state = word[0]
-		case 22:
-			start, err := strconv.ParseUint(string(word), 10, 64)
-			st.start = start
-			return st, err
-		}
-		field++
+	fields := strings.Fields(string(text[to+1:]))
+	if len(fields) < 20 { // up to field 22
+		return procStat{}, errMalformed
 	}
-	return procStat{}, errMalformed
+	field := func(n int) string { return fields[n-3] }
+	st.state = field(3)[0]
+	parent, err := strconv.ParseInt(field(4), 10, 32)
+	flags, flagsErr := strconv.ParseUint(field(9), 10, 32)
+	start, startErr := strconv.ParseUint(field(22), 10, 64)
+	if err := errors.Join(err, flagsErr, startErr); err != nil {
+		return procStat{}, err
+	}
+	st.parent, st.flags, st.start = int32(parent), uint32(flags), start
+	if len(fields) >= 50 { // up to field 52
+		st.exit, _ = strconv.Atoi(field(52))
+	}
+	return st, nil
 }
 
 // tgid reads the process id of a thread from /proc/TID/status. The line stands before

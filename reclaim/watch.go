@@ -30,7 +30,8 @@ type Watcher struct {
 	last    uint64 // sequence number of the latest watch; wakeSeq is the eventfd's
 	watches map[lockmgr.Identity]*watch
 	bySeq   map[uint64]*watch
-	late    []*watch // processes that were dead when they came
+	late    []*watch                  // processes that were dead when they came
+	ended   map[lockmgr.Identity]bool // whether a signal ended those whose callback is under way
 }
 
 // wakeSeq marks the eventfd in what epoll returns.
@@ -59,6 +60,7 @@ func NewWatcher(f Features) (*Watcher, error) {
 	w := &Watcher{
 		features: f, proc: "/proc", epoll: epoll, wake: wake, done: make(chan struct{}),
 		watches: make(map[lockmgr.Identity]*watch), bySeq: make(map[uint64]*watch),
+		ended: make(map[lockmgr.Identity]bool),
 	}
 	if err := w.arm(wake, wakeSeq, unix.EPOLLIN); err != nil {
 		unix.Close(epoll)
@@ -148,6 +150,23 @@ func (w *Watcher) Dead(id lockmgr.Identity) (dead, watched bool) {
 	return dead && err == nil, true
 }
 
+// Killed reports whether a signal ended a process that is dead and was under watch: until
+// its callback has returned, and false if there is no telling.
+func (w *Watcher) Killed(id lockmgr.Identity) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if x := w.watches[id]; x != nil && x.fd >= 0 {
+		return killedBySignal(x.fd, id, w.proc)
+	}
+	return w.ended[id]
+}
+
+func (w *Watcher) forget(id lockmgr.Identity) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.ended, id)
+}
+
 // Unwatch ends the watch of a process, if there is one. A callback that is under way
 // in the other goroutine may still come; no other does.
 func (w *Watcher) Unwatch(id lockmgr.Identity) {
@@ -206,6 +225,7 @@ func (w *Watcher) run() {
 		}
 		for _, x := range dead {
 			x.died(x.id)
+			w.forget(x.id)
 		}
 	}
 }
@@ -219,6 +239,7 @@ func (w *Watcher) collect(events []unix.EpollEvent) (dead []*watch, closed bool)
 		if seq == wakeSeq {
 			dead = append(dead, w.takeLate()...)
 		} else if x := w.bySeq[seq]; x != nil { // nil: unwatched since
+			w.ended[x.id] = killedBySignal(x.fd, x.id, w.proc)
 			w.drop(x)
 			dead = append(dead, x)
 		}

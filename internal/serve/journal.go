@@ -73,6 +73,9 @@ func (d *deaths) Watch(id lockmgr.Identity) error {
 	return d.watcher.Watch(id, d.fs.Locks.OwnerDied)
 }
 
+// Killed reports whether a signal ended a process. Of one that can't be watched nobody knows.
+func (d *deaths) Killed(id lockmgr.Identity) bool { return d.watcher.Killed(id) }
+
 // Verdict asks the pidfd of a process under watch, and /proc only for one that can't be
 // watched.
 func (d *deaths) Verdict(id lockmgr.Identity) lockmgr.Verdict {

@@ -49,14 +49,16 @@ func (j *judge) run() {
 	for {
 		batch := j.next()
 		subjects := make([]reclaim.Subject, len(batch))
+		about := make([]lockmgr.Payload, len(batch))
 		for i, u := range batch {
-			subjects[i] = j.subject(u)
+			subjects[i], about[i] = j.subject(u)
 		}
 		grace := lockmgr.DefaultGrace
 		for i, finding := range j.processes.JudgeAll(subjects, grace) {
 			u, s := batch[i], subjects[i]
+			finding.About = about[i]
 			j.locks.Judged(u.key, u.inode, finding)
-			if s.KeepsOpen && finding.Verdict == lockmgr.Unknown && s.Age < grace {
+			if (s.KeepsOpen || s.PID > 0) && finding.Verdict == lockmgr.Unknown && s.Age < grace {
 				time.AfterFunc(grace-s.Age, func() { j.Judge(u.key, u.inode) })
 			}
 			j.fs.Unpin(u.inode)
@@ -75,17 +77,20 @@ func (j *judge) next() (batch []untracked) {
 }
 
 // subject is what the processes are held against. What can't be read can't be judged.
-func (j *judge) subject(u untracked) reclaim.Subject {
-	s := reclaim.Subject{Inode: u.inode, Name: u.key.Name}
+func (j *judge) subject(u untracked) (s reclaim.Subject, about lockmgr.Payload) {
+	s = reclaim.Subject{Inode: u.inode, Name: u.key.Name}
 	content, err := j.fs.Content(u.key, u.inode)
 	if err != nil {
-		return s
+		return s, about
 	}
 	a, err := j.fs.Attributes(u.key, u.inode)
 	if err != nil {
-		return s
+		return s, about
 	}
 	s.UID, s.Age, s.Unopened = a.UID, time.Since(a.Changed), a.Unopened
 	s.KeepsOpen = lockmgr.KeepsOpen(content, u.key.Name)
-	return s
+	s.PID, _ = lockmgr.NamesMaker(content)
+	s.Made, s.Remote = a.Made, a.Remote
+	about, _ = lockmgr.ParsePayload(content)
+	return s, about
 }

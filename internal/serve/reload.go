@@ -21,5 +21,6 @@ func (s *server) reload() {
 		return
 	}
 	s.fs.Locks.SetPolicy(s.policy(c))
+	s.processes.SetHelpers(c.Helpers)
 	s.log.Info().Msg("configuration read again")
 }

@@ -178,7 +178,7 @@ func (s *server) lookAtProcesses() (err error) {
 	if err != nil {
 		return err
 	}
-	s.processes = reclaim.New(reclaim.Options{Features: features, Procfs: procfs})
+	s.processes = reclaim.New(reclaim.Options{Features: features, Procfs: procfs, Helpers: s.config.Config.Helpers})
 	s.watcher, err = reclaim.NewWatcher(features)
 	if err != nil {
 		return fmt.Errorf("deaths can't be watched: %w", err)

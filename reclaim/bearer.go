@@ -1,0 +1,112 @@
+package reclaim
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// A lock that says nothing but a PID, of a client that may have closed it, is alive if a
+// process that reaches the directory may have written it: it bears the PID in its own
+// namespace and started before the file was made (rule 8).
+
+// clockSlack is what start times, in ticks of 10 ms, and file times, which are those of the
+// last tick of the kernel's clock, may be off. When in doubt the process is the older one.
+const clockSlack = time.Second
+
+// initialPIDs is PROC_PID_INIT_INO of the kernel's proc_ns.h.
+const initialPIDs = 0xEFFFFFFC
+
+// bearer makes the finding on a lock that names a PID and that nobody has open.
+func (p *Processes) bearer(s Subject, grace time.Duration) lockmgr.Finding {
+	if ns := p.proc.namespace(int32(os.Getpid()), "pid"); ns != initialPIDs {
+		return lockmgr.Finding{Reason: fmt.Sprintf("can't see whether a process outside our PID namespace bears the PID %d", s.PID)}
+	}
+	if _, err := os.Stat(p.proc.of(1, "status")); err != nil {
+		return lockmgr.Finding{Reason: "can't look at other users' processes"}
+	}
+	pids, err := p.proc.pids()
+	if err != nil {
+		return lockmgr.Finding{Reason: fmt.Sprintf("can't look at the processes: %v", err)}
+	}
+	recycled := lockmgr.Finding{}
+	everybody := !p.reaches(int32(os.Getpid()), s.Inode.Dev) // mounts don't tell for this file system
+	for _, pid := range pids {
+		if !p.bears(pid, s.PID) || !everybody && !p.reaches(pid, s.Inode.Dev) {
+			continue
+		}
+		id, err := p.identityOf(pid)
+		if err != nil || p.Alive(id) == lockmgr.Dead {
+			continue
+		}
+		owner := p.Describe(id)
+		if bootTime().Add(sinceBoot(id.StartTime)).After(s.Made.Add(clockSlack)) {
+			recycled = lockmgr.Finding{
+				Verdict: lockmgr.Recycled,
+				Reason:  processName(owner.Comm, pid) + " started after the lock was made",
+			}
+			continue
+		}
+		return lockmgr.Finding{
+			Verdict: lockmgr.Alive, Owner: owner,
+			Reason: fmt.Sprintf("%s bears the PID %d that it names", processName(owner.Comm, pid), s.PID),
+		}
+	}
+	switch {
+	case s.Age < grace:
+		return lockmgr.Finding{Reason: fmt.Sprintf("it names no living process, but it is younger than %v", grace)}
+	case recycled.Verdict == lockmgr.Recycled:
+		return recycled
+	}
+	return lockmgr.Finding{Verdict: lockmgr.Dead, Reason: fmt.Sprintf("no process that reaches it bears the PID %d", s.PID)}
+}
+
+// bears reports whether a process bears a PID in its own PID namespace.
+func (p *Processes) bears(pid, wanted int32) bool {
+	text, err := p.proc.status(pid)
+	if err != nil {
+		return false
+	}
+	ids := statusNumbers(text, "NStgid")
+	return len(ids) > 0 && ids[len(ids)-1] == int64(wanted)
+}
+
+// reaches reports whether a process may reach what lies on a device: it, or a mount like
+// ours, is mounted in its namespace. Yes if that can't be seen.
+func (p *Processes) reaches(pid int32, dev uint64) bool {
+	f, err := os.Open(p.proc.of(pid, "mountinfo"))
+	if err != nil {
+		return !vanished(err)
+	}
+	defer f.Close()
+	want := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20) // overlay's options can be long
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) > 2 && fields[2] == want || slices.Contains(fields, "fuse.sessionlockfs") {
+			return true
+		}
+	}
+	return lines.Err() != nil
+}
+
+// sinceBoot is a start time of /proc/PID/stat as the time since boot. USER_HZ is 100 on every
+// architecture that Go runs on.
+func sinceBoot(n uint64) time.Duration { return time.Duration(n) * (time.Second / 100) }
+
+// bootTime is when the machine started, by the clock that files have their times from.
+func bootTime() time.Time {
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(since.Nano()))
+}

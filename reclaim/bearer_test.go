@@ -1,0 +1,64 @@
+package reclaim
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"sessionlockfs/lockmgr"
+)
+
+// bare is a lock file that says nothing but a PID, and when it was made.
+func bare(t *testing.T, pid int32, made time.Time) Subject {
+	t.Helper()
+	s := subject(t, lockFile(t))
+	s.KeepsOpen, s.PID, s.Made, s.Unopened = false, pid, made, true
+	return s
+}
+
+func TestBearer(t *testing.T) {
+	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != initialPIDs {
+		t.Skip("not in the initial PID namespace")
+	}
+	c := startCat(t)
+	asCat(t, c.pid())
+	p := New(Options{Features: Probe()})
+	gone := startCat(t)
+	gone.kill(t)
+	young := bare(t, gone.pid(), time.Now())
+	young.Age = time.Second
+	remote := bare(t, gone.pid(), time.Now())
+	remote.Remote = true
+	for title, row := range map[string]struct {
+		subject Subject
+		verdict lockmgr.Verdict
+		reason  string
+	}{
+		"alive":                     {bare(t, c.pid(), time.Now()), lockmgr.Alive, "bears the PID"},
+		"started after it was made": {bare(t, c.pid(), time.Now().Add(-time.Hour)), lockmgr.Recycled, "started after"},
+		"dead":                      {bare(t, gone.pid(), time.Now()), lockmgr.Dead, "no process"},
+		"dead, but young":           {young, lockmgr.Unknown, "younger than"},
+		"of another machine":        {remote, lockmgr.Unknown, "network file system"},
+	} {
+		f := p.Judge(row.subject, grace)
+		if f.Verdict != row.verdict || !strings.Contains(f.Reason, row.reason) {
+			t.Errorf("%s: %v, %q; want %v, %q", title, f.Verdict, f.Reason, row.verdict, row.reason)
+		}
+		if f.Verdict == lockmgr.Alive && f.Owner.PID != c.pid() {
+			t.Errorf("%s: the owner is %d, want %d", title, f.Owner.PID, c.pid())
+		}
+	}
+}
+
+// Who has the file open holds it, whatever PID it names.
+func TestBearerHasItOpen(t *testing.T) {
+	path := lockFile(t)
+	h := holder(t, path)
+	s := subject(t, path)
+	s.KeepsOpen, s.PID, s.Made = false, 1<<22+1, time.Now()
+	f := New(Options{Features: Probe()}).Judge(s, grace)
+	if f.Verdict != lockmgr.Alive || f.Owner.PID != h.pid() {
+		t.Errorf("%v by %d, %q; want alive by %d", f.Verdict, f.Owner.PID, f.Reason, h.pid())
+	}
+}

@@ -1,0 +1,147 @@
+package reclaim
+
+import (
+	"os"
+	"path"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Rule 7: shell scripts make and remove locks with programs that end at once. Such a helper
+// acts for the shell that is its parent, and a subshell is its shell.
+
+// defaultHelpers are the programs that act for their shell.
+func defaultHelpers() []string {
+	return []string{"mkdir", "ln", "touch", "rm", "rmdir", "mv", "lockfile", "dotlockfile",
+		"lockfile-create", "lockfile-remove", "shlock"}
+}
+
+// shells are the command names of shells.
+var shells = []string{"sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "ksh93", "mksh", "oksh", "pdksh", "yash", "fish"}
+
+// multicalls are programs that are many, told apart by the name they are called by.
+var multicalls = []string{"busybox", "coreutils", "toybox"}
+
+// maxAncestors bounds walks up the tree of processes.
+const maxAncestors = 32
+
+// forkNoExec is PF_FORKNOEXEC of linux/sched.h: forked, and has not called exec since.
+const forkNoExec = 0x40
+
+// Acting names the process for which the thread that made a request makes and removes
+// locks, as Identify names its own. byHelper says that it is a helper program (for its
+// shell, or where that is gone or never was, for itself) or a subshell (for its shell).
+//
+// What it reads of the parent may wait while that is inside execve(2), which may wait for
+// an answer of ours: it must not be called with a turn taken.
+func (p *Processes) Acting(tid uint32) (id lockmgr.Identity, byHelper bool) {
+	c, ok := p.identify(tid)
+	if !ok || c.proxy {
+		return lockmgr.Identity{}, false
+	}
+	if !p.isHelper(c) && !c.isSubshell() {
+		return c.identity, false
+	}
+	byHelper = !c.isSubshell()
+	for range maxAncestors {
+		parent, ok := p.shell(c.parent)
+		if !ok {
+			return c.identity, byHelper
+		}
+		c, byHelper = parent, true
+		if !c.isSubshell() {
+			return c.identity, true
+		}
+	}
+	return lockmgr.Identity{}, false
+}
+
+// isSubshell reports whether the process is a shell's fork that has not called exec.
+func (c caller) isSubshell() bool { return c.flags&forkNoExec != 0 && slices.Contains(shells, c.comm) }
+
+// isHelper goes by the program, as a process can give itself any command name.
+func (p *Processes) isHelper(c caller) bool {
+	helpers := *p.helpers.Load()
+	if !helpers[c.comm] {
+		return false
+	}
+	exe, err := os.Readlink(p.proc.of(c.identity.PID, "exe"))
+	if err != nil {
+		return false
+	}
+	base := path.Base(exe)
+	return helpers[base[:min(len(base), 15)]] || slices.Contains(multicalls, base)
+}
+
+// shell looks at a process that may be a shell.
+func (p *Processes) shell(pid int32) (caller, bool) {
+	if pid <= 0 {
+		return caller{}, false
+	}
+	before, err := p.process(pid)
+	if err != nil {
+		return caller{}, false
+	}
+	c, err := p.callerOf(pid, before, 0)
+	if err != nil || !slices.Contains(shells, c.comm) {
+		return caller{}, false
+	}
+	if again, err := p.process(pid); err != nil || again != before {
+		return caller{}, false
+	}
+	return c, true
+}
+
+// process is the pidfs inode of a process, 0 where the kernel has none.
+func (p *Processes) process(pid int32) (uint64, error) {
+	if !p.features.Pidfs || !p.features.PidfdThread {
+		return 0, nil
+	}
+	return processInode(pid)
+}
+
+// shellsAbove gives the living ancestors of a process that are shells, the nearest first,
+// as far as its container goes.
+func (p *Processes) shellsAbove(pid int32) (found []lockmgr.Process) {
+	ns := p.proc.namespace(pid, "pid")
+	for range maxAncestors {
+		st, err := p.proc.stat(pid)
+		if err != nil || st.parent <= 0 || p.proc.namespace(st.parent, "pid") != ns {
+			return found
+		}
+		pid = st.parent
+		if c, ok := p.shell(pid); ok {
+			shell := lockmgr.Process{Identity: c.identity, NSPIDs: []int32{pid}}
+			p.readStatus(&shell)
+			found = append(found, shell)
+		}
+	}
+	return found
+}
+
+// SetHelpers says which programs act for their shell from now on.
+func (p *Processes) SetHelpers(names []string) {
+	helpers := make(map[string]bool, len(names))
+	for _, name := range names {
+		helpers[name[:min(len(name), 15)]] = true // the kernel cuts commands to 15 bytes
+	}
+	p.helpers.Store(&helpers)
+}
+
+// killedBySignal tells of a dead process whether a signal ended it. The kernel keeps that
+// in the pidfd from the reaping on (PIDFD_INFO_EXIT, Linux 6.15); until then it is the last
+// field of the zombie's stat.
+func killedBySignal(fd int, id lockmgr.Identity, proc procfs) bool {
+	for range 2 { // it may be reaped between the two questions
+		if code, err := exitCode(fd); err == nil {
+			return unix.WaitStatus(code).Signaled()
+		}
+		if st, err := proc.stat(id.PID); err == nil && st.start == id.StartTime && st.dead() {
+			return unix.WaitStatus(st.exit).Signaled()
+		}
+	}
+	return false
+}
