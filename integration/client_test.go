@@ -41,6 +41,7 @@ type reply struct {
 	Locks    []string `json:"locks"`
 	Cleaned  []string `json:"cleaned"`
 	Warnings []string `json:"warnings"`
+	Held     bool     `json:"held"`
 	Status   int      `json:"status"`
 	Stderr   string   `json:"stderr"`
 }
@@ -78,6 +79,7 @@ type clientSpec struct {
 	where       place
 	version     string // "": only file operations
 	gateway     bool
+	packages    bool // the lock functions of other packages
 	noStartTime bool // the client can't tell the start time of any process
 }
 
@@ -149,6 +151,12 @@ func (s clientSpec) argv(t testing.TB) []string {
 			skip(t, err.Error())
 		}
 		argv = append(argv, "--openclaw", dir)
+	}
+	if s.packages {
+		if suite.packages == "" {
+			skip(t, "no packages: run scripts/deps.sh")
+		}
+		argv = append(argv, "--packages", suite.packages)
 	}
 	if s.gateway {
 		argv = append(argv, "--title")

@@ -67,7 +67,7 @@ func podmanRun(t testing.TB, podman string, m *mount, argv []string) ([]string, 
 	if suite.compiled != "" {
 		run = append(run, "--env", compiledEnv+"="+suite.compiled)
 	}
-	for _, dir := range []string{filepath.Dir(suite.driver), filepath.Dir(suite.node), suite.clients, suite.compiled} {
+	for _, dir := range []string{filepath.Dir(suite.driver), filepath.Dir(suite.node), suite.clients, suite.packages, suite.compiled} {
 		if dir != "." && dir != "" {
 			run = append(run, "-v", dir+":"+dir+":ro")
 		}

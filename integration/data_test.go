@@ -2,8 +2,10 @@ package integration
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -96,4 +98,68 @@ func mustBeRemovable(r *run, m *mount, dir string) {
 		}
 	}
 	shell(r, m.dir, "rmdir "+dir+"/deps.lock")
+}
+
+// manifests are what package managers write beside a project, and their tools' names.
+var manifests = []string{"yarn.lock", "Cargo.lock", "uv.lock", "poetry.lock", "bun.lock", "Gemfile.lock"}
+
+// writings are the ways in which such a file comes to be, $1 its name; each in a process of its own, which is gone after.
+var writings = map[string]string{
+	"exclusively":  `set -C; printf 'pid: 1\nversion 1\n' > "$1"`,
+	"plainly":      `printf 'pid: 1\nversion 1\n' > "$1"`,
+	"by rename":    `printf 'pid: 1\nversion 1\n' > "$1.tmp" && mv "$1.tmp" "$1"`,
+	"by mv -n":     `printf 'pid: 1\nversion 1\n' > "$1.tmp" && mv -n "$1.tmp" "$1"`,
+	"by link":      `printf 'pid: 1\nversion 1\n' > "$1.tmp" && ln "$1.tmp" "$1" && rm "$1.tmp"`,
+	"and anew":     `printf 'old\n' > "$1"; printf 'pid: 1\nversion 1\n' > "$1.tmp" && mv "$1.tmp" "$1"`,
+	"empty":        `: > "$1"; printf 'pid: 1\nversion 1\n' >> "$1"`,
+	"with own PID": `printf '%s\n' $$ > "$1" && printf 'pid: 1\nversion 1\n' > "$1"`,
+}
+
+func TestScenario20_PackageManagersLocks(t *testing.T) {
+	scenario{20, "yarn.lock, Cargo.lock and their kind"}.once(t, func(r *run) {
+		m := newMount(r)
+		for way, script := range writings {
+			for _, name := range manifests {
+				path := filepath.Join(way, name)
+				if err := os.MkdirAll(m.path(way), 0o777); err != nil {
+					r.Fatal(err)
+				}
+				shell(r, m.dir, "sh -c '"+strings.ReplaceAll(script, "'", `'\''`)+"' sh '"+path+"'")
+			}
+		}
+		m.waitUnheld(r)
+		for way := range writings {
+			for _, name := range manifests {
+				text, err := os.ReadFile(m.path(filepath.Join(way, name)))
+				if err != nil || string(text) != "pid: 1\nversion 1\n" {
+					r.Errorf("%s %s: %q, %v", name, way, text, err)
+				}
+			}
+		}
+		mustHaveNoLocks(r, m)
+	})
+}
+
+// The real yarn, without a network: the package that is added is a directory.
+func TestScenario20_RealYarn(t *testing.T) {
+	scenario{20, "the real yarn"}.once(t, func(r *run) {
+		if suite.node == "" || suite.packages == "" {
+			skip(r, "no Node or no packages: run scripts/deps.sh")
+		}
+		m := newMount(r)
+		writeFile(r, m.parent+"/tiny/package.json", `{"name":"tiny","version":"1.0.0"}`)
+		writeFile(r, m.path("app/package.json"), `{"name":"app","version":"1.0.0","license":"MIT"}`)
+		yarn := fmt.Sprintf("'%s' '%s/yarn/bin/yarn.js' --offline --no-progress --cache-folder '%s/yarn-cache' ", suite.node, suite.packages, m.parent)
+		shell(r, m.path("app"), yarn+"add file:../../tiny")
+		first := shell(r, m.path("app"), "cat yarn.lock")
+		m.waitUnheld(r)
+		if again := shell(r, m.path("app"), "cat yarn.lock"); again != first || !strings.Contains(first, "tiny@") {
+			r.Errorf("yarn.lock:\n%s\nthen:\n%s", first, again)
+		}
+		shell(r, m.path("app"), yarn+"install --frozen-lockfile && "+yarn+"install --force")
+		if again := shell(r, m.path("app"), "cat yarn.lock"); again != first {
+			r.Errorf("yarn.lock changed:\n%s\nfrom:\n%s", again, first)
+		}
+		mustHaveNoLocks(r, m)
+	})
 }

@@ -6,6 +6,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
+	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +33,28 @@ var everybody = []person{
 	{"supplementary", 1003, 2003, []int{ownerGID, 2009}, nil, false},
 	{"stranger", 1004, 2004, []int{2009}, nil, true},
 	{"keeper", 1005, 2005, nil, func(uint64) uint64 { return 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID }, false},
+	{contained, 0, 0, nil, func(all uint64) uint64 { return all }, false},
+}
+
+// contained is root in a user namespace of its own, where it is known as containedID to us and has power over
+// the ids that are mapped there.
+const (
+	contained   = "contained"
+	containedID = 100000
+)
+
+func startCaller(t testing.TB, name string) *helper {
+	t.Helper()
+	if name != contained {
+		return startHelper(t, nil, "call", name)
+	}
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: containedID, Size: 1000}}
+	cmd := commandAs(nil, suite.helper, name)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true,
+		Credential: &syscall.Credential{Uid: 0, Gid: 0},
+	}
+	return startAsHelper(t, cmd, "call")
 }
 
 // helpCall makes calls as somebody: it reads a directory and calls per line and answers with what came of them.

@@ -73,6 +73,11 @@ var everyCall = []struct {
 	{"f f 2766; f g 666", "copy g f", false},
 	{"f f 777; cap f", "write f w|write f wt|open f wt|truncate f 3|fallocate f|punch f|mapped f|chown f -1:2001|chown f -1:-1|chmod f 755|getx f security.capability", false},
 	{"f f 6777; cap f; f g 666", "write f w|copy g f|link f h; write h w|truncate f 3", false},
+	// What belongs to ids that are mapped in a user namespace, or of which only one is.
+	{"f f 2767 100005:100006", "write f w|open f wt|truncate f 3|punch f|chmod f 2755|chown f -1:100007|chown f -1:-1|setacl f u::rwx,g::rx,o::rx|setflags f nodump|setx f trusted.a|setx f user.a|getflags f", false},
+	{"f f 6777 100005:100006", "write f w|chown f 100007:-1|chown f -1:-1|chmod f 6755|truncate f 3|fallocate f|setflags f immutable|chown f 0:0", false},
+	{"f f 2767 100005:2009", "write f w|chown f -1:100006|chmod f 2755|chmod f 600|truncate f 3|setflags f nodump|unlink f", false},
+	{"d d 2777 100005:100006", "open d/f wc 2755|mkdir d/s 755|mknod d/w c 0 0|mknod d/c c 600 103|chmod d 2755|setx d trusted.a|tmpfile d 2711", false},
 	// Names and links.
 	{"f f 644; d d 755", "link f g|link d e|link f d|link none g|symlink f g|symlink f d|symlink f f|rename f d|rename d f|rename f f|rename none g|rename d d/e|rename d e|rename f d/g|mkdir d 755|mkdir none/d 755|rename d d/|rename f g/", true},
 	{"f f 600 0:0", "link f g|rename f g|rename2 f g whiteout|unlink f|open f wc", false},
@@ -129,7 +134,9 @@ var knownDifferences = []struct {
 }{
 	{"flag f immutable", "access f 2", "", false, "fuse_permission: where the kernel checks permissions it does not ask, and it knows no such flag"},
 	{"flag f immutable", "link f g", "", false, "may_linkat: it takes the source for one that can be written, so the directory's error comes first"},
-	{"6777", "chown f -1:-1", "powerless member supplementary stranger", false, "fuse_setattr: a request to change nothing, as before a write"},
+	{"6777", "chown f -1:-1", "powerless member supplementary stranger contained", false, "fuse_setattr: a request to change nothing, as before a write"},
+	{"767 100005", "chown f -1:-1", "powerless owner member supplementary stranger", false, "fuse_setattr, as above"},
+	{"777 100005", "chown f -1:-1", "owner", false, "fuse_setattr, as above"},
 	{"cap f", "mapped f", "", false, "fuse_writepages: what was written by mapping comes as a write, and a write takes the capabilities"},
 	{"6777; cap f", "write f w", "root keeper", false, "fuse_setattr: the same request to change nothing, once the capabilities are gone"},
 	{"6777; cap f", "copy g f", "root keeper", false, "fuse_setattr, as above"},

@@ -54,7 +54,7 @@ func (c *comparison) results(t *testing.T) {
 	for _, a := range c.acts {
 		by := helpers[a.caller]
 		if by == nil {
-			by = startHelper(t, nil, "call", a.caller)
+			by = startCaller(t, a.caller)
 			helpers[a.caller] = by
 		}
 		got, want := by.ask(t, a.in(c.m.dir)), by.ask(t, a.in(c.bare))

@@ -32,6 +32,7 @@ var helpers = map[string]func(arguments []string) error{
 	"churn":       helpChurn,
 	"locking":     helpLocking,
 	"call":        helpCall,
+	"mkdir":       helpMkdir,
 	"difference":  helpDifference,
 }
 
@@ -135,11 +136,15 @@ func startHelper(t testing.TB, user *syscall.Credential, name string, arguments 
 
 func startHelperWith(t testing.TB, name string, arguments []string, how *syscall.SysProcAttr) *helper {
 	t.Helper()
-	h := &helper{
-		cmd:   commandAs(how.Credential, append([]string{suite.helper}, arguments...)...),
-		lines: make(chan string, 16), log: &logBuffer{},
-	}
-	h.cmd.SysProcAttr = how
+	cmd := commandAs(how.Credential, append([]string{suite.helper}, arguments...)...)
+	cmd.SysProcAttr = how
+	return startAsHelper(t, cmd, name)
+}
+
+// startAsHelper starts a prepared command of suite.helper.
+func startAsHelper(t testing.TB, cmd *exec.Cmd, name string) *helper {
+	t.Helper()
+	h := &helper{cmd: cmd, lines: make(chan string, 16), log: &logBuffer{}}
 	h.cmd.Env = append(h.cmd.Environ(), helperEnv+"="+name)
 	h.cmd.Stderr = h.log
 	var err error

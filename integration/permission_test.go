@@ -12,33 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A mount over a directory allows nothing that the directory's own file system forbids, whatever it is told.
-func TestMountForbidsWhatTheDirectoryForbids(t *testing.T) {
-	needRoot(t)
-	dir := filepath.Join(suite.dir, "forbidding")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("none", dir, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	writeFile(t, dir+"/program", "#!/bin/sh\n")
-	if err := os.Chmod(dir+"/program", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	mustSay(t, 0, nil, "mount", "--background", "--log-file", suite.dir+"/forbidding.log", "-o", "suid,dev,exec", dir)
-	defer mustSay(t, 0, nil, "unmount", dir)
-	mustBe(t, exec.Command(dir+"/program").Run(), syscall.EACCES)
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		t.Fatal(err)
-	}
-	if want := int64(unix.ST_NOEXEC | unix.ST_NOSUID | unix.ST_NODEV); st.Flags&want != want {
-		t.Errorf("the mount has the flags %x, of which %x are the directory's", st.Flags, want)
-	}
-}
-
 // The flags of a lock are protected like its mode, and tools can set those of other files.
 func TestFlags(t *testing.T) {
 	m := newMount(t)

@@ -12,7 +12,7 @@ import (
 func TestScenario12_SecondCallerInTheSameProcess(t *testing.T) {
 	scenario{12, "a second caller in the holder's process"}.each(t, func(r *run) {
 		m := newMount(r)
-		both := startClients(r, m, clientSpec{onHost, r.version, r.gateway, true}, r.spec(onHost))
+		both := startClients(r, m, clientSpec{where: onHost, version: r.version, gateway: r.gateway, noStartTime: true}, r.spec(onHost))
 		twiceAtOnce(r, m, both[0])
 		for i, kind := range []string{"without-start-time", "with-start-time"} {
 			both[i].place(r, "worker", args{"name": "thread"})

@@ -9,7 +9,7 @@ set -eu
 cache=${SESSIONLOCKFS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sessionlockfs}
 node_version=24
 openclaw_versions="2026.3.1 2026.3.2 2026.7.1"
-other_clients='"@openclaw/fs-safe":"0.21.0","chokidar":"5.0.0","proper-lockfile":"4.1.2"'
+other_clients='"@openclaw/fs-safe":"0.21.0","chokidar":"5.0.0","proper-lockfile":"4.1.2","yarn":"1.22.22"'
 
 say() { echo "deps: $*" >&2; }
 . "$(dirname "$0")/packages.sh"
@@ -24,6 +24,7 @@ missing_packages() {
 	have git || echo git
 	have ps || echo procps
 	have setfacl || echo acl
+	have busybox || echo busybox
 	have npm || echo npm
 	have mkfs.ext4 && have lsattr || echo e2fsprogs
 	have fio || echo fio

@@ -19,9 +19,10 @@ const options = parseOptions(process.argv.slice(2));
 const now = () => performance.timeOrigin + performance.now();
 
 function parseOptions(args) {
-	const parsed = { openclaw: "", title: false, noStartTime: false };
+	const parsed = { openclaw: "", packages: "", title: false, noStartTime: false };
 	for (let i = 0; i < args.length; i++) {
 		if (args[i] === "--openclaw") parsed.openclaw = args[++i];
+		else if (args[i] === "--packages") parsed.packages = args[++i];
 		else if (args[i] === "--title") parsed.title = true;
 		else if (args[i] === "--no-start-time") parsed.noStartTime = true;
 		else throw new Error(`unknown option ${args[i]}`);
@@ -88,6 +89,16 @@ async function client(instance = "1") {
 	return instances.get(instance);
 }
 
+// ---- other packages
+
+// packaged imports a file of a package, as resolution from here would not find it.
+async function packaged(file) {
+	return await import(pathToFileURL(path.join(options.packages, file)));
+}
+
+// What happened to locks while they were held, as the packages tell it.
+const compromised = [];
+
 // ---- commands
 
 const locks = new Map();
@@ -120,6 +131,35 @@ const commands = {
 		const result = await sweep({ sessionsDir: dir, staleMs, removeStale: true, log });
 		const names = (list) => list.map((entry) => path.basename(entry.lockPath));
 		return { locks: names(result.locks), cleaned: names(result.cleaned), warnings };
+	},
+
+	// proper-lockfile: a directory that the holder touches every updateMs.
+	async properLock({ path: file, staleMs, updateMs, retries }) {
+		const { default: lockfile } = await packaged("proper-lockfile/index.js");
+		const release = await lockfile.lock(file, {
+			stale: staleMs, update: updateMs, retries, realpath: false,
+			onCompromised: (error) => compromised.push(String(error?.message ?? error)),
+		});
+		return { lock: keep(locks, "l", { release }) };
+	},
+
+	// @openclaw/fs-safe: a file, whose removal by others has a guard directory beside it.
+	async safeLock({ path: file, staleMs, timeoutMs }) {
+		const { acquireFileLock } = await packaged("@openclaw/fs-safe/dist/file-lock.js");
+		const lock = await acquireFileLock(file, {
+			staleMs, timeoutMs, staleRecovery: "remove-if-unchanged", compromiseCheckIntervalMs: 100,
+			payload: () => ({ pid: process.pid, createdAt: new Date().toISOString() }),
+			onCompromised: (info) => compromised.push(info.lockPath),
+		});
+		return { lock: keep(locks, "l", lock) };
+	},
+
+	async stillHeld({ lock }) {
+		return { held: await locks.get(lock).verifyStillHeld() };
+	},
+
+	async compromised() {
+		return { warnings: compromised };
 	},
 
 	async open({ path: file, flags }) {
