@@ -154,14 +154,18 @@ func TestKilled(t *testing.T) {
 			if err := w.Watch(id, func(id lockmgr.Identity) { told <- w.Killed(id) }); err != nil {
 				t.Fatal(err)
 			}
+			ended := make(chan error, 1)
 			if reaped {
-				go c.cmd.Wait()
+				go func() { ended <- c.cmd.Wait() }()
 			}
 			row.end(c)
 			if got := <-told; got != row.killed {
 				t.Errorf("%s, reaped at once %t: killed %t", title, reaped, got)
 			}
 			w.Close()
+			if reaped {
+				<-ended
+			}
 		}
 	}
 }
