@@ -99,3 +99,20 @@ func TestRawView(t *testing.T) {
 		t.Errorf("removing it: %v", got)
 	}
 }
+
+// Past the hold limit others may remove a living owner's lock, and its late writes are refused.
+func TestHoldLimit(t *testing.T) {
+	m := newMount(t, withFlags("--hold-limit=500ms", "--guard=deny"))
+	owner, other := newGuardedSession(t, m)
+	owner.must(t, free, "open", session)
+	held := time.Now()
+	if got := other.call(t, "remove", sessionLock); got != syscall.EBUSY && time.Since(held) < 400*time.Millisecond {
+		t.Errorf("removing it at once: %v", got)
+	}
+	waitFor(t, "others may remove it", 5*time.Second, func() bool { return other.call(t, "remove", sessionLock) == free })
+	other.must(t, free, "lock", sessionLock)
+	owner.must(t, syscall.EBUSY, "write", "late")
+	owner.must(t, syscall.ENOENT, "remove", sessionLock) // its own removal, come late
+	other.must(t, free, "open", session)
+	other.must(t, free, "write", "turn-2")
+}

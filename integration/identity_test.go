@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -108,4 +110,47 @@ func TestScenario09_HolderIsAZombie(t *testing.T) {
 		m.mustBeHeldBy(r, sessionLock, b.pid)
 		r.note("%.0f ms", won.MS)
 	})
+}
+
+// Scripts' locks from before the mount say nothing but a PID, and nobody has them open: who bears the PID holds it, if it
+// was there when the lock was made.
+func TestBarePIDsFromBeforeTheMount(t *testing.T) {
+	old, young := startSleep(t), startSleep(t)
+	const nobodys = 1<<22 + 7 // above every PID (PID_MAX_LIMIT)
+	made := time.Now().Add(-10 * time.Minute)
+	leave := func(dir, name, text string) {
+		writeFile(t, filepath.Join(dir, name), text)
+		if err := os.Chtimes(filepath.Join(dir, name), made, made); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := newMount(t, withContent(func(dir string) {
+		leave(dir, "alive.lock", strconv.Itoa(old)+"\n")
+		leave(dir, "dead.lock", strconv.Itoa(nobodys)+"\n")
+		leave(dir, "json.lock", fmt.Sprintf("{\"pid\":%d,\"startedAt\":%q}", young, made.Format(time.RFC3339)))
+		leave(dir, "dead-json.lock", fmt.Sprintf("{\"pid\":%d}", nobodys))
+		leave(dir, "data.lock", "version: 1\n")
+		leave(dir, "empty.lock", "")
+		if err := os.Symlink(strconv.Itoa(old), filepath.Join(dir, "link.lock")); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(filepath.Join(dir, "dir.lock"), 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}), withFlags("--grace=0s"))
+	for name, pid := range map[string]int{"alive.lock": old, "json.lock": young, "link.lock": old} {
+		waitFor(t, name+" is held", 10*time.Second, func() bool { return m.lock(t, name).State == "held" })
+		m.mustBeHeldBy(t, name, pid)
+		if _, err := createExclusively(m.path(name)); !os.IsExist(err) {
+			t.Errorf("creating %s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"dead.lock", "dead-json.lock"} {
+		waitFor(t, name+" goes", 10*time.Second, func() bool { return !m.exists(name) })
+	}
+	for name, reason := range map[string]string{"data.lock": "could be data", "empty.lock": "empty", "dir.lock": "directory"} {
+		if l := m.lock(t, name); l.State != "untracked" || l.Verdict != "unknown" || !strings.Contains(l.Reason, reason) {
+			t.Errorf("%s: %s, %s: %q", name, l.State, l.Verdict, l.Reason)
+		}
+	}
 }

@@ -25,7 +25,7 @@ const clockSlack = time.Second
 const initialPIDs = 0xEFFFFFFC
 
 // bearer makes the finding on a lock that names a PID and that nobody has open.
-func (p *Processes) bearer(s Subject, grace time.Duration) lockmgr.Finding {
+func (p *Processes) bearer(s Subject) lockmgr.Finding {
 	if ns := p.proc.namespace(int32(os.Getpid()), "pid"); ns != initialPIDs {
 		return lockmgr.Finding{Reason: fmt.Sprintf("can't see whether a process outside our PID namespace bears the PID %d", s.PID)}
 	}
@@ -60,8 +60,8 @@ func (p *Processes) bearer(s Subject, grace time.Duration) lockmgr.Finding {
 		}
 	}
 	switch {
-	case s.Age < grace:
-		return lockmgr.Finding{Reason: fmt.Sprintf("it names no living process, but it is younger than %v", grace)}
+	case s.Age < s.Grace:
+		return lockmgr.Finding{Reason: fmt.Sprintf("it names no living process, but it is younger than %v", s.Grace)}
 	case recycled.Verdict == lockmgr.Recycled:
 		return recycled
 	}

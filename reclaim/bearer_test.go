@@ -41,7 +41,7 @@ func TestBearer(t *testing.T) {
 		"dead, but young":           {young, lockmgr.Unknown, "younger than"},
 		"of another machine":        {remote, lockmgr.Unknown, "network file system"},
 	} {
-		f := p.Judge(row.subject, grace)
+		f := p.Judge(row.subject)
 		if f.Verdict != row.verdict || !strings.Contains(f.Reason, row.reason) {
 			t.Errorf("%s: %v, %q; want %v, %q", title, f.Verdict, f.Reason, row.verdict, row.reason)
 		}
@@ -57,7 +57,7 @@ func TestBearerHasItOpen(t *testing.T) {
 	h := holder(t, path)
 	s := subject(t, path)
 	s.KeepsOpen, s.PID, s.Made = false, 1<<22+1, time.Now()
-	f := New(Options{Features: Probe()}).Judge(s, grace)
+	f := New(Options{Features: Probe()}).Judge(s)
 	if f.Verdict != lockmgr.Alive || f.Owner.PID != h.pid() {
 		t.Errorf("%v by %d, %q; want alive by %d", f.Verdict, f.Owner.PID, f.Reason, h.pid())
 	}

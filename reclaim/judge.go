@@ -18,6 +18,7 @@ type Subject struct {
 	KeepsOpen bool            // it has the shape of clients that keep it open while they hold it
 	PID       int32           // that it names, if it is a bare integer or JSON of another shape; 0 else
 	Made      time.Time       // when the file was made
+	Grace     time.Duration   // how old it must be to be judged dead
 	Remote    bool            // it lies on a network file system, where another machine may have made it
 	Unopened  bool            // the kernel says that nobody has the real file open; see fcntl(2), F_SETLEASE
 }
@@ -30,7 +31,7 @@ func (s *Subject) judgeable() bool { return s.KeepsOpen || s.PID > 0 }
 // directly, or through an earlier mount over the same tree, where it bears the same name
 // and inode number on another device, and is open for writing, as who made it has it: who only
 // reads it through the mount is a contender. If nobody has, the verdict is Dead, unless the file is
-// younger than grace or a process that could well have it can't be looked at.
+// younger than its grace or a process that could well have it can't be looked at.
 // A file that names a PID is alive also if a process may have written it that has closed it:
 // see bearer. Files of other clients are Unknown here.
 //
@@ -38,12 +39,12 @@ func (s *Subject) judgeable() bool { return s.KeepsOpen || s.PID > 0 }
 // twice before anything is called dead, because a process may hand its files to a child
 // while we look. That is some milliseconds per thousand open files, so many
 // files are better judged by one JudgeAll. Never asks a file system, but see descriptor.inode.
-func (p *Processes) Judge(s Subject, grace time.Duration) lockmgr.Finding {
-	return p.JudgeAll([]Subject{s}, grace)[0]
+func (p *Processes) Judge(s Subject) lockmgr.Finding {
+	return p.JudgeAll([]Subject{s})[0]
 }
 
 // JudgeAll gives the verdicts on many, in their order, for the cost of one.
-func (p *Processes) JudgeAll(subjects []Subject, grace time.Duration) []lockmgr.Finding {
+func (p *Processes) JudgeAll(subjects []Subject) []lockmgr.Finding {
 	c := newCensus(subjects)
 	if len(c.byName) > 0 {
 		for range 2 {
@@ -58,12 +59,12 @@ func (p *Processes) JudgeAll(subjects []Subject, grace time.Duration) []lockmgr.
 	}
 	findings := make([]lockmgr.Finding, len(subjects))
 	for i, s := range subjects {
-		findings[i] = p.find(c, i, s, grace)
+		findings[i] = p.find(c, i, s)
 	}
 	return findings
 }
 
-func (p *Processes) find(c *census, i int, s Subject, grace time.Duration) lockmgr.Finding {
+func (p *Processes) find(c *census, i int, s Subject) lockmgr.Finding {
 	if !s.judgeable() {
 		return lockmgr.Finding{Reason: "nothing tells whether its maker holds it"}
 	}
@@ -80,10 +81,10 @@ func (p *Processes) find(c *census, i int, s Subject, grace time.Duration) lockm
 		return lockmgr.Finding{Reason: "it lies on a network file system: another machine may hold it"}
 	}
 	if !s.KeepsOpen {
-		return p.bearer(s, grace)
+		return p.bearer(s)
 	}
-	if s.Age < grace {
-		return lockmgr.Finding{Reason: fmt.Sprintf("nobody has it open, but it is younger than %v", grace)}
+	if s.Age < s.Grace {
+		return lockmgr.Finding{Reason: fmt.Sprintf("nobody has it open, but it is younger than %v", s.Grace)}
 	}
 	return lockmgr.Finding{Verdict: lockmgr.Dead, Reason: "nobody has it open"}
 }

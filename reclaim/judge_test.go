@@ -29,6 +29,7 @@ func subject(t testing.TB, path string) Subject {
 		UID:       st.Uid,
 		Age:       time.Hour,
 		KeepsOpen: true,
+		Grace:     grace,
 	}
 }
 
@@ -102,7 +103,7 @@ func TestJudgeByWhoKeepsItOpen(t *testing.T) {
 
 func expect(t *testing.T, p *Processes, s Subject, v lockmgr.Verdict, reason string) lockmgr.Finding {
 	t.Helper()
-	got := p.Judge(s, grace)
+	got := p.Judge(s)
 	if got.Verdict != v || !strings.Contains(got.Reason, reason) {
 		t.Errorf("%v: %s; want %v: %s", got.Verdict, got.Reason, v, reason)
 	}
@@ -115,14 +116,14 @@ func TestJudgeManyAtOnce(t *testing.T) {
 	holder(t, held)
 	bare := subject(t, left)
 	bare.KeepsOpen = false
-	got := p.JudgeAll([]Subject{subject(t, left), subject(t, held), bare}, grace)
+	got := p.JudgeAll([]Subject{subject(t, left), subject(t, held), bare})
 	want := []lockmgr.Verdict{lockmgr.Dead, lockmgr.Alive, lockmgr.Unknown}
 	for i, f := range got {
 		if f.Verdict != want[i] {
 			t.Errorf("%d: %v, %s", i, f.Verdict, f.Reason)
 		}
 	}
-	if len(p.JudgeAll(nil, grace)) != 0 {
+	if len(p.JudgeAll(nil)) != 0 {
 		t.Error("something about nothing")
 	}
 }
@@ -167,13 +168,13 @@ func TestJudgeWhatCannotBeSeen(t *testing.T) {
 	c := newCensus([]Subject{s})
 	hidden := startCat(t)
 	c.opaque = []int32{hidden.pid()}
-	got := p.find(c, 0, s, grace)
+	got := p.find(c, 0, s)
 	want := fmt.Sprintf("can't see whether cat (PID %d) has it open", hidden.pid())
 	if got.Verdict != lockmgr.Unknown || got.Reason != want {
 		t.Errorf("%v: %s", got.Verdict, got.Reason)
 	}
 	s.UID = 4711 // no process of this user is hidden
-	if got := p.find(c, 0, s, grace); got.Verdict != lockmgr.Dead {
+	if got := p.find(c, 0, s); got.Verdict != lockmgr.Dead {
 		t.Errorf("%v: %s", got.Verdict, got.Reason)
 	}
 }
@@ -305,7 +306,7 @@ func BenchmarkJudge(b *testing.B) {
 		p.proc.descriptors(pid, func(descriptor) bool { open++; return false })
 	}
 	for b.Loop() {
-		p.Judge(s, grace)
+		p.Judge(s)
 	}
 	b.ReportMetric(float64(open), "open-files")
 	b.ReportMetric(float64(len(pids)), "processes")

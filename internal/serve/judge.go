@@ -53,13 +53,12 @@ func (j *judge) run() {
 		for i, u := range batch {
 			subjects[i], about[i] = j.subject(u)
 		}
-		grace := lockmgr.DefaultGrace
-		for i, finding := range j.processes.JudgeAll(subjects, grace) {
+		for i, finding := range j.processes.JudgeAll(subjects) {
 			u, s := batch[i], subjects[i]
 			finding.About = about[i]
 			j.locks.Judged(u.key, u.inode, finding)
-			if (s.KeepsOpen || s.PID > 0) && finding.Verdict == lockmgr.Unknown && s.Age < grace {
-				time.AfterFunc(grace-s.Age, func() { j.Judge(u.key, u.inode) })
+			if (s.KeepsOpen || s.PID > 0) && finding.Verdict == lockmgr.Unknown && s.Age < s.Grace {
+				time.AfterFunc(s.Grace-s.Age, func() { j.Judge(u.key, u.inode) })
 			}
 			j.fs.Unpin(u.inode)
 		}
@@ -91,6 +90,10 @@ func (j *judge) subject(u untracked) (s reclaim.Subject, about lockmgr.Payload) 
 	s.KeepsOpen = lockmgr.KeepsOpen(content, u.key.Name)
 	s.PID, _ = lockmgr.NamesMaker(content)
 	s.Made, s.Remote = a.Made, a.Remote
+	s.Grace = lockmgr.DefaultGrace
+	if l := j.locks.Policy().Of(u.key.Name); l != nil {
+		s.Grace = l.Grace
+	}
 	about, _ = lockmgr.ParsePayload(content)
 	return s, about
 }
