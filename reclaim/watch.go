@@ -30,8 +30,8 @@ type Watcher struct {
 	last    uint64 // sequence number of the latest watch; wakeSeq is the eventfd's
 	watches map[lockmgr.Identity]*watch
 	bySeq   map[uint64]*watch
-	late    []*watch                  // processes that were dead when they came
-	ended   map[lockmgr.Identity]bool // whether a signal ended those whose callback is under way
+	late    []*watch                    // processes that were dead when they came
+	ending  map[lockmgr.Identity]*watch // those whose callback is under way, with their descriptor
 }
 
 // wakeSeq marks the eventfd in what epoll returns.
@@ -60,7 +60,7 @@ func NewWatcher(f Features) (*Watcher, error) {
 	w := &Watcher{
 		features: f, proc: "/proc", epoll: epoll, wake: wake, done: make(chan struct{}),
 		watches: make(map[lockmgr.Identity]*watch), bySeq: make(map[uint64]*watch),
-		ended: make(map[lockmgr.Identity]bool),
+		ending: make(map[lockmgr.Identity]*watch),
 	}
 	if err := w.arm(wake, wakeSeq, unix.EPOLLIN); err != nil {
 		unix.Close(epoll)
@@ -155,16 +155,21 @@ func (w *Watcher) Dead(id lockmgr.Identity) (dead, watched bool) {
 func (w *Watcher) Killed(id lockmgr.Identity) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if x := w.watches[id]; x != nil && x.fd >= 0 {
-		return killedBySignal(x.fd, id, w.proc)
+	x := w.watches[id]
+	if x == nil {
+		x = w.ending[id]
 	}
-	return w.ended[id]
+	return x != nil && x.fd >= 0 && killedBySignal(x.fd, id, w.proc)
 }
 
-func (w *Watcher) forget(id lockmgr.Identity) {
+// end is when a callback has returned.
+func (w *Watcher) end(x *watch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.ended, id)
+	if w.ending[x.id] == x {
+		delete(w.ending, x.id)
+	}
+	w.closeWatch(x)
 }
 
 // Unwatch ends the watch of a process, if there is one. A callback that is under way
@@ -177,10 +182,20 @@ func (w *Watcher) Unwatch(id lockmgr.Identity) {
 	}
 }
 
-// drop takes a watch out of the tables. Caller holds mu.
+// drop ends a watch. Caller holds mu.
 func (w *Watcher) drop(x *watch) {
+	w.forget(x)
+	w.closeWatch(x)
+}
+
+// forget takes a watch out of the tables. Caller holds mu.
+func (w *Watcher) forget(x *watch) {
 	delete(w.watches, x.id)
 	delete(w.bySeq, x.seq)
+}
+
+// closeWatch gives back the descriptor. Caller holds mu.
+func (w *Watcher) closeWatch(x *watch) {
 	if x.fd >= 0 {
 		// Before closing: a child forked in between may hold the open file.
 		_ = unix.EpollCtl(w.epoll, unix.EPOLL_CTL_DEL, x.fd, nil)
@@ -225,7 +240,7 @@ func (w *Watcher) run() {
 		}
 		for _, x := range dead {
 			x.died(x.id)
-			w.forget(x.id)
+			w.end(x)
 		}
 	}
 }
@@ -239,8 +254,8 @@ func (w *Watcher) collect(events []unix.EpollEvent) (dead []*watch, closed bool)
 		if seq == wakeSeq {
 			dead = append(dead, w.takeLate()...)
 		} else if x := w.bySeq[seq]; x != nil { // nil: unwatched since
-			w.ended[x.id] = killedBySignal(x.fd, x.id, w.proc)
-			w.drop(x)
+			w.forget(x)
+			w.ending[x.id] = x
 			dead = append(dead, x)
 		}
 	}
@@ -274,6 +289,9 @@ func (w *Watcher) release() {
 	defer w.mu.Unlock()
 	for _, x := range w.watches {
 		w.drop(x)
+	}
+	for _, x := range w.ending { // of whom nobody is told any more
+		w.closeWatch(x)
 	}
 	unix.Close(w.epoll)
 	unix.Close(w.wake)
