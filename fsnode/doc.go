@@ -41,6 +41,12 @@
 // user's own rights and the kernel checks nothing. With allow_other the kernel checks as in root's
 // mount, and what others create is the mounting user's.
 //
+// # Locks
+//
+// turns.go is where a request meets the law, create.go and remove.go do what it grants. What
+// is in a lock directory is asked for in lockdir.go, git's own locks are told apart in git.go, and
+// guard.go finds the files that held locks are for.
+//
 // # Round trips
 //
 // A name that is no lock costs no look at who is asking. For a lock's name the kernel

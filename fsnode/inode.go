@@ -44,6 +44,7 @@ type inodeTable struct {
 	pins   map[lockmgr.InodeID]int // how many references we have
 	last   uint64                  // the last node id given
 	clock  uint64                  // counts references
+	ended  uint64                  // counts inodes that are not in use any more
 }
 
 func newInodeTable(numbers *numbering, pressure *pressure, firstNode uint64) *inodeTable {
@@ -136,6 +137,7 @@ func (t *inodeTable) dropUnused(n *inode) {
 	if unused {
 		delete(t.byNode, n.id)
 		delete(t.byReal, n.real)
+		t.ended++
 	}
 	t.mu.Unlock()
 	if unused {

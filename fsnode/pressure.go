@@ -125,38 +125,50 @@ func signal(c chan struct{}) {
 
 // relieve has the kernel forget inodes whenever there are too many. It runs until the FS is closed.
 func (fs *FS) relieve() {
-	crowd := fs.pressure.crowd
-	var rested <-chan time.Time
-	for useful := true; useful; {
-		kept := 0
+	for last := (pruning{}); !last.useless; {
 		select {
 		case <-fs.pressure.closed:
 			return
-		case <-rested:
-			crowd, rested = fs.pressure.crowd, nil
-			continue
-		case <-crowd:
-			kept = fs.pressure.most / 4
 		case <-fs.pressure.urgent: // those who wait are few, and soon give up
+			last = fs.prune(0)
+		case <-fs.pressure.crowd:
+			if !last.resting(fs.inodes.endedSoFar()) {
+				last = fs.prune(fs.pressure.most / 4)
+			}
 		}
-		started := time.Now()
-		useful = fs.prune(kept)
-		crowd, rested = nil, time.After(restingPart*time.Since(started))
 	}
 }
 
-// restingPart bounds what it costs when all inodes are in use, and the kernel is asked in vain, to 1/20 of a processor.
+// pruning is one request to forget.
+type pruning struct {
+	useless bool          // there is no use in asking this kernel
+	asked   int           // how many inodes it was about
+	before  uint64        // how many had ended before
+	started time.Time     // and when
+	took    time.Duration // to ask
+}
+
+// restingPart bounds what it costs when nearly all inodes are in use, and the kernel is asked in vain, to 1/20 of a
+// processor.
 const restingPart = 20
 
-// prune asks the kernel to forget all but the inodes that were looked up last. It says no if there is no use in asking.
-func (fs *FS) prune(kept int) bool {
+// resting says whether so little came of it that it is too early to ask again.
+func (p *pruning) resting(ended uint64) bool {
+	return ended-p.before <= uint64(p.asked/2) && time.Since(p.started) < restingPart*p.took
+}
+
+// prune asks the kernel to forget all but the inodes that were looked up last.
+func (fs *FS) prune(kept int) pruning {
+	p := pruning{before: fs.inodes.endedSoFar(), started: time.Now()}
 	ids := fs.inodes.prunable(kept)
-	if fs.kernel.PruneNotify(ids) != fuse.ENOSYS {
-		return true
+	p.asked = len(ids)
+	p.useless = fs.kernel.PruneNotify(ids) == fuse.ENOSYS
+	p.took = time.Since(p.started)
+	if p.useless {
+		fs.pressure.useless.Store(true)
+		fs.Log.Warn().Msg("this kernel can't be asked to forget inodes: walking more files than we may have descriptors gives EMFILE")
 	}
-	fs.pressure.useless.Store(true)
-	fs.Log.Warn().Msg("this kernel can't be asked to forget inodes: walking more files than we may have descriptors gives EMFILE")
-	return false
+	return p
 }
 
 // prunable are the nodes that only the kernel refers to, but for the kept ones that were looked up last. Those looked
@@ -180,6 +192,13 @@ func (t *inodeTable) prunable(kept int) []uint64 {
 
 // use says when a node was last looked up.
 type use struct{ node, when uint64 }
+
+// endedSoFar counts the inodes that are not in use any more.
+func (t *inodeTable) endedSoFar() uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.ended
+}
 
 // spare is a descriptor that is kept while something is made, for the inode of what was made: nothing is to be there
 // that can't be answered. The caller closes it when it is.

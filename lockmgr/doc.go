@@ -23,7 +23,8 @@
 //	marks.go      what is remembered of those who looked (rules 3 and 6)
 //	death.go      what a death and a closed handle do (rules 4 and 6)
 //	delegate.go   a payload that makes a shell the owner (rule 7)
-//	hold.go       for how long a living owner holds, and who is fenced
+//	hold.go       for how long a living owner holds
+//	guard.go      who may write to the file that a held lock is for, and who is fenced
 //	git.go        which locks are git's own (rule 9)
 //	untracked.go  entries without a grant (rule 8)
 //	payload.go    what is recognised as a lock (the word "recognised")
