@@ -134,7 +134,7 @@ var knownDifferences = []struct {
 }{
 	{"flag f immutable", "access f 2", "", false, "fuse_permission: where the kernel checks permissions it does not ask, and it knows no such flag"},
 	{"flag f immutable", "link f g", "", false, "may_linkat: it takes the source for one that can be written, so the directory's error comes first"},
-	{"6777", "chown f -1:-1", "powerless member supplementary stranger contained", false, "fuse_setattr: a request to change nothing, as before a write"},
+	{"6777", "chown f -1:-1", "powerless member supplementary stranger", false, "fuse_setattr: a request to change nothing, as before a write"},
 	{"767 100005", "chown f -1:-1", "powerless owner member supplementary stranger", false, "fuse_setattr, as above"},
 	{"777 100005", "chown f -1:-1", "owner", false, "fuse_setattr, as above"},
 	{"cap f", "mapped f", "", false, "fuse_writepages: what was written by mapping comes as a write, and a write takes the capabilities"},

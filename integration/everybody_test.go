@@ -85,7 +85,7 @@ func everyAct(by func(person) bool) (acts []act) {
 	for i, row := range everyCall {
 		for j, call := range strings.Split(row.calls, "|") {
 			for _, caller := range everybody {
-				if !by(caller) || row.few && !caller.ofFew {
+				if !by(caller) || !caller.takesPart(row.setUp, row.few) {
 					continue
 				}
 				dir := fmt.Sprintf("%d-%d-%s", i, j, caller.name)
