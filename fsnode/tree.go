@@ -156,7 +156,11 @@ func (fs *FS) Attributes(k lockmgr.Key, want lockmgr.InodeID) (a Attributes, err
 // opens the file meanwhile waits for that instant. A no can also mean that the file
 // system has no leases, or that the file is not ours.
 func (fs *FS) unopened(path int, st *unix.Stat_t) bool {
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK: // nobody can
+		return true
+	case unix.S_IFREG:
+	default:
 		return false
 	}
 	fd, err := fs.reopen(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOATIME)
