@@ -107,7 +107,17 @@ func (r *renaming) run() fuse.Status {
 			r.fs.guardLocked(r.to, r.new)
 		}
 	}
+	if !st.Ok() && r.flags&unix.RENAME_WHITEOUT != 0 {
+		r.forgetTimes()
+	}
 	return st
+}
+
+// forgetTimes has the kernel ask for the attributes of the directories, which it does by itself only after a rename that
+// is done: ext4_rename has made the whiteout, and takes it back, when it finds that the target is not empty.
+func (r *renaming) forgetTimes() {
+	r.fs.kernel.InodeNotify(r.from.id, -1, 0)
+	r.fs.kernel.InodeNotify(r.to.id, -1, 0)
 }
 
 func (r *renaming) inTurn() fuse.Status {
