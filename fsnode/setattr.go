@@ -77,8 +77,8 @@ func (fs *FS) touchLoss(n *inode, h *fuse.InHeader) (lose func() error, err erro
 	if err := unix.Fstat(n.fd, &st); err != nil {
 		return nil, err
 	}
-	setID := st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR
-	if setID && !ownerOrCapable(h, &st) {
+	loses := st.Mode&unix.S_IFMT != unix.S_IFDIR && (st.Mode&unix.S_ISUID != 0 || fs.losesSetGID(&st, h))
+	if loses && !ownerOrCapable(h, &st) {
 		return nothingLost, nil
 	}
 	loseSetGID, err := fs.ownerLoss(n, h)
