@@ -66,24 +66,42 @@ func callPread(o operation) call {
 	}}
 }
 
+// failedDirect marks the errors of direct writes. They leave room behind that is allocated, as fallocate does.
+const failedDirect = " direct"
+
+// directError is what a direct write failed with.
+type directError struct{ unix.Errno }
+
+func (c *caller) marked(slot int, err error) error {
+	if errno, failed := err.(unix.Errno); failed && c.isDirect(slot) {
+		return directError{errno}
+	}
+	return err
+}
+
+func (c *caller) isDirect(slot int) bool {
+	flags, err := unix.FcntlInt(uintptr(c.fd(slot)), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_DIRECT != 0
+}
+
 func callWrite(o operation) call {
 	return call{fmt.Sprintf("fd%d, %d", o.slot, o.length), func(c *caller) (string, error) {
 		n, err := unix.Write(c.fd(o.slot), o.data())
-		return fmt.Sprint(n), err
+		return fmt.Sprint(n), c.marked(o.slot, err)
 	}}
 }
 
 func callPwrite(o operation) call {
 	return call{fmt.Sprintf("fd%d, %d, %d", o.slot, o.length, o.offset), func(c *caller) (string, error) {
 		n, err := unix.Pwrite(c.fd(o.slot), o.data(), o.offset)
-		return fmt.Sprint(n), err
+		return fmt.Sprint(n), c.marked(o.slot, err)
 	}}
 }
 
 func callAppend(o operation) call {
 	return call{fmt.Sprintf("fd%d, %d", o.slot, o.length), func(c *caller) (string, error) {
 		n, err := unix.Pwritev2(c.fd(o.slot), [][]byte{o.data()}, 0, unix.RWF_APPEND)
-		return fmt.Sprint(n), err
+		return fmt.Sprint(n), c.marked(o.slot, err)
 	}}
 }
 

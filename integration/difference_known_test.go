@@ -26,6 +26,7 @@ type fuseDifference struct {
 func fuseDifferences() []fuseDifference {
 	const sameForWrites = "fuse_setattr() takes away what says that set-id bits must go, which setattr_prepare() would refuse " +
 		"a stranger: what is left is the request that comes before every write to such a file (file_remove_privs)"
+	const truncatesAfter = "fuse_direct_IO() truncates a file to the size it has, when a write past that has failed"
 	return []fuseDifference{
 		{call: "chown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
 		{call: "fchown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
@@ -37,9 +38,9 @@ func fuseDifferences() []fuseDifference {
 		},
 		{
 			call: "statx", when: func(_ *caller, o operation) bool { return o.statxFlags()&unix.AT_STATX_DONT_SYNC != 0 },
-			reason: "fuse_update_get_attr() does not ask, if it may answer with what it has: without the time of birth, and " +
-				"with counts that fuse_rename_common() has not brought up to date",
-			instead: func(bare, mount string) bool { return modeAndOwner(bare) == modeAndOwner(mount) },
+			reason: "fuse_update_get_attr() does not ask, if it may answer with what it has: without the time of birth, with " +
+				"counts from before fuse_rename_common() and with a mode from before fuse_set_acl()",
+			instead: func(bare, mount string) bool { return typeAndOwner(bare) == typeAndOwner(mount) },
 		},
 		{
 			call: "lseek", when: func(_ *caller, o operation) bool { return o.offset == beyondExt4 && o.whence() <= unix.SEEK_END },
@@ -47,9 +48,27 @@ func fuseDifferences() []fuseDifference {
 			instead: func(bare, mount string) bool { return bare == "EINVAL" && strings.HasPrefix(mount, "ok 351843") },
 		},
 		{
-			call: "copy", when: copiesBeyond, skipped: true,
+			call: "copy", when: ownerReachesTooFar, skipped: true,
 			reason: "__fuse_copy_file_range() takes set-id bits away (file_modified) before it asks whether there is room",
 		},
+		{
+			call: "pwrite", when: ownerReachesTooFar, skipped: true,
+			reason: "fuse_cache_write_iter() takes set-id bits away (file_remove_privs) before it asks whether there is room",
+		},
+		{
+			call: "fallocate", when: ownerReachesTooFar, skipped: true,
+			reason: "fuse_file_fallocate() takes set-id bits away (file_modified) before it asks whether there is room",
+		},
+		{
+			call: "copy", when: copiesDirectly, skipped: true,
+			reason: "__fuse_copy_file_range() does not say that a descriptor is for direct I/O, so nothing has to be aligned",
+		},
+		{call: "write", when: failingMakesOld, reason: truncatesAfter, skipped: true},
+		{call: "pwrite", when: failingMakesOld, reason: truncatesAfter, skipped: true},
+		{call: "append", when: failingMakesOld, reason: truncatesAfter, skipped: true},
+		{call: "write", when: always, reason: truncatesAfter, instead: failedDirectly},
+		{call: "pwrite", when: always, reason: truncatesAfter, instead: failedDirectly},
+		{call: "append", when: always, reason: truncatesAfter, instead: failedDirectly},
 		{
 			call: "copy", when: func(_ *caller, o operation) bool { return o.offset == beyondExt4 },
 			reason:  "generic_write_check_limits() goes by s_maxbytes; that there is nothing to copy is seen after that",
@@ -66,15 +85,7 @@ func fuseDifferences() []fuseDifference {
 		{
 			call: "write", when: always, reason: "pipe_write() updates no times where fuse_init_inode() has set S_NOCMTIME",
 			instead: func(bare, mount string) bool {
-				return strings.Contains(bare, " | 010") && strings.Replace(bare, "mtime+ ctime+", "mtime= ctime=", 1) == mount
-			},
-		},
-		{
-			call: "rename", when: func(_ *caller, o operation) bool { return o.renameFlags() == unix.RENAME_WHITEOUT },
-			reason: "fuse_rename_common() keeps for its time what it knows of the directories, if the server says no; " +
-				"ext4_rename() has made the whiteout by then and takes it back",
-			instead: func(bare, mount string) bool {
-				return strings.HasPrefix(bare, "ENOTEMPTY") && strings.ReplaceAll(bare, "mtime+ ctime+", "mtime= ctime=") == mount
+				return strings.Contains(bare, " | 01") && strings.Replace(bare, "mtime+ ctime+", "mtime= ctime=", 1) == mount
 			},
 		},
 	}
@@ -82,10 +93,27 @@ func fuseDifferences() []fuseDifference {
 
 func always(*caller, operation) bool { return true }
 
-// modeAndOwner are the first words of what a statx answers.
-func modeAndOwner(answer string) string {
-	words, _, _ := strings.Cut(answer, " nlink")
-	return words
+// failedDirectly lets the times move with a direct write that fails.
+func failedDirectly(bare, mount string) bool {
+	return strings.Contains(bare, failedDirect) && strings.Replace(bare, "mtime= ctime=", "mtime+ ctime+", 1) == mount
+}
+
+// failingMakesOld tells the direct writes that, if they fail, take the place of a time that could be seen later.
+func failingMakesOld(c *caller, o operation) bool {
+	var st unix.Stat_t
+	return c != nil && c.isDirect(o.slot) && unix.Fstat(c.fd(o.slot), &st) == nil && timeText(st.Mtim) != "now"
+}
+
+// copiesDirectly tells copies of which one side at least is open for direct I/O.
+func copiesDirectly(c *caller, o operation) bool {
+	return c != nil && (c.isDirect(o.slot) || c.isDirect(o.slot2))
+}
+
+// typeAndOwner are the first words of what a statx answers, without the permissions.
+func typeAndOwner(answer string) string {
+	mode, rest, _ := strings.Cut(strings.TrimPrefix(answer, "ok "), " ")
+	owner, _, _ := strings.Cut(rest, " nlink")
+	return mode[:min(len(mode), 2)] + " " + owner
 }
 
 // reachesWith tells the fallocates of these modes that vfs_fallocate() lets through to the file system.
@@ -102,10 +130,12 @@ func reachesWith(modes ...uint32) func(*caller, operation) bool {
 	}
 }
 
-// copiesBeyond tells a copy to where a file can't reach, of a file that would lose set-id bits by one that can be done.
-func copiesBeyond(c *caller, o operation) bool {
+// ownerReachesTooFar tells a change past what a file can have, of a file with set-id bits: its owner loses them in the
+// request that comes first, which is that of a chown to nobody (see strangerTakesSetID).
+func ownerReachesTooFar(c *caller, o operation) bool {
 	var st unix.Stat_t
-	return c != nil && o.offset == beyondExt4 && unix.Fstat(c.fd(o.slot), &st) == nil && st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0
+	return c != nil && o.offset == beyondExt4 && unix.Fstat(c.fd(o.slot), &st) == nil && int(st.Uid) == c.user.uid &&
+		st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0
 }
 
 // strangerTakesSetID tells a change of the owner to the same, by somebody else, of a file that would lose set-id bits by it.

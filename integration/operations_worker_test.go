@@ -164,8 +164,11 @@ func (c *caller) answer(o operation) string {
 }
 
 func errnoName(err error) string {
-	if errno, ok := err.(unix.Errno); ok {
+	switch errno := err.(type) {
+	case unix.Errno:
 		return unix.ErrnoName(errno)
+	case directError:
+		return unix.ErrnoName(errno.Errno) + failedDirect
 	}
 	return err.Error()
 }
