@@ -13,11 +13,11 @@ const (
 )
 
 // pollGap is the longest pause between two tries of a waiting client, and some time for a busy machine.
-const pollGap = 1500 * time.Millisecond
+const pollGap = 3 * time.Second
 
 // firstTry is for a client whose very first try must win; a second one comes 50 ms later at the soonest, after the
 // client removed what it took for a leftover by itself.
-const firstTry = 1000.0
+const firstTry = 2500.0
 
 const (
 	session     = "main.jsonl"
