@@ -232,7 +232,11 @@ func (fs *FS) meet(dir *inode, name string) (there bool) {
 	}
 	n := fs.inodes.keep(fd, st)
 	defer fs.inodes.unpin(n.real)
-	fs.Locks.Met(dir.key(name), n.real)
+	if fs.isGitLock(dir, name) {
+		fs.Locks.MetInGit(dir.key(name), n.real)
+	} else {
+		fs.Locks.Met(dir.key(name), n.real)
+	}
 	return true
 }
 

@@ -29,7 +29,12 @@ func (fs *FS) turnKnown(dir *inode, name string, c *caller) *lockmgr.Turn {
 		return nil
 	}
 	c.who()
-	return fs.Locks.Known(dir.key(name))
+	git := fs.isGitLock(dir, name)
+	turn := fs.Locks.Known(dir.key(name))
+	if turn != nil && git { // a free name may be known for who gave it up
+		turn.InGit()
+	}
+	return turn
 }
 
 // turnAtInode takes a turn at the lock that an inode is; nil if it is none. Nearly every

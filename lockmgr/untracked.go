@@ -24,6 +24,10 @@ func (m *Manager) meet(e *entry, found InodeID) {
 		m.track(e, found)
 	}
 	e.kind, e.judged = content.Kind, m.Now()
+	if e.git {
+		e.finding = Finding{Reason: "it is git's own, and git judges none"}
+		return
+	}
 	if !Judgeable(content, e.key.Name) {
 		e.finding = Finding{Reason: notJudged(content)}
 		return
@@ -51,6 +55,20 @@ func (m *Manager) Met(k Key, inode InodeID) {
 	defer m.leave(e)
 	if e.state == Free {
 		m.meet(e, inode)
+	}
+}
+
+// MetInGit is Met for a lock of git's own, which a person wants released: it is not judged,
+// and no rule but git's holds for it (rule 9).
+func (m *Manager) MetInGit(k Key, inode InodeID) {
+	e := m.enter(k)
+	defer m.leave(e)
+	if e.state != Free {
+		return
+	}
+	e.git = true
+	if m.meet(e, inode); e.state == Free { // it went meanwhile
+		e.git = false
 	}
 }
 
