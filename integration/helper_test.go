@@ -34,6 +34,7 @@ var helpers = map[string]func(arguments []string) error{
 	"call":        helpCall,
 	"mkdir":       helpMkdir,
 	"difference":  helpDifference,
+	"history":     helpHistory,
 }
 
 func runHelper(name string, arguments []string) int {

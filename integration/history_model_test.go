@@ -1,0 +1,377 @@
+package integration
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// lawModel is the law for a few names as a caller meets it, written from its text: what comes of each act, who holds
+// each name after it and what is on disk. A death, a close and a person's word take effect at once in it. Processes are
+// numbers.
+type lawModel struct {
+	names  []*lawName
+	pids   map[int]int
+	uids   map[int]int
+	grants int
+}
+
+// lawFile is what stands under a name.
+type lawFile struct {
+	kind    byte // 'f' file, 'd' directory, 'l' symlink
+	uid     int
+	text    string
+	pid     int  // the maker that the text names, 0 if none
+	created bool // the text has createdAt
+	data    bool // it could be data
+	inside  map[string]*lawFile
+}
+
+type lawName struct {
+	path          string
+	evidence, git bool
+
+	file   *lawFile
+	state  string // free, held, orphan, abandoned, untracked
+	owner  int
+	grant  int  // 0 if it never was granted to anybody
+	open   bool // the creating handle is
+	second bool // a second caller in the owner's process wants it removed
+	looked map[int]lookedInto
+}
+
+// lookedInto is which lock of a name a process judged, or gave up.
+type lookedInto struct {
+	grant  int
+	gaveUp bool
+}
+
+func newLawModel(paths ...string) *lawModel {
+	m := &lawModel{pids: map[int]int{}, uids: map[int]int{}}
+	for _, path := range paths {
+		m.names = append(m.names, &lawName{
+			path: path, evidence: strings.HasSuffix(path, ".jsonl.lock"), git: strings.Contains(path, "/"),
+			state: "free", looked: map[int]lookedInto{},
+		})
+	}
+	return m
+}
+
+func (n *lawName) held() bool { return n.state == "held" }
+
+// keepsAway reports whether p is kept away from what the name holds.
+func (n *lawName) keepsAway(p int) bool { return n.held() && !n.git && n.owner != p }
+
+func (n *lawName) forget() {
+	n.state, n.owner, n.grant, n.open, n.second = "free", 0, 0, false, false
+}
+
+func (n *lawName) goes() { n.forget(); n.file = nil }
+
+// judges remembers that p was shown something that anyone may remove.
+func (n *lawName) judges(p int) {
+	if n.state != "free" && !n.held() && !n.git {
+		n.looked[p] = lookedInto{n.grant, n.looked[p].gaveUp}
+	}
+}
+
+// readsNew is that p knows a later lock than the one that it judged.
+func (n *lawName) readsNew(p int) {
+	if !n.looked[p].gaveUp {
+		delete(n.looked, p)
+	}
+}
+
+func (f *lawFile) recognised(pid int) bool {
+	switch {
+	case f.data:
+		return false
+	case f.kind != 'd':
+		return f.text == "" || f.pid == pid
+	}
+	for _, in := range f.inside {
+		if !in.recognised(pid) {
+			return false
+		}
+	}
+	return true
+}
+
+// keepsOpen is the shape of a lock whose maker has it open while it holds.
+func (n *lawName) keepsOpen() bool {
+	return n.file.kind == 'f' && !n.file.data && (n.file.created || n.file.text == "" && n.evidence)
+}
+
+// mayGo reports whether what a dead or forgetful owner left is surely a lock.
+func (m *lawModel) mayGo(n *lawName) bool {
+	switch {
+	case n.git:
+		return n.file.kind == 'f'
+	case n.second && n.keepsOpen():
+		return true
+	}
+	return n.file.recognised(m.pids[n.owner])
+}
+
+// creates is an exclusive act.
+func (m *lawModel) creates(p, i int, f *lawFile, handle bool) syscall.Errno {
+	n := m.names[i]
+	if n.file != nil {
+		switch {
+		case n.state == "orphan" && m.mayGo(n):
+			n.goes()
+		case n.state == "orphan":
+			n.state = "abandoned"
+			return syscall.EEXIST
+		case n.state == "free" && !n.git:
+			n.state = "untracked"
+			return syscall.EEXIST
+		default:
+			return syscall.EEXIST
+		}
+	}
+	m.grants++
+	f.uid = m.uids[p]
+	n.file, n.state, n.owner, n.grant, n.open, n.second = f, "held", p, m.grants, handle, false
+	n.readsNew(p)
+	return 0
+}
+
+// removes is unlink, rmdir or a rename away.
+func (m *lawModel) removes(p, i int, how string) syscall.Errno {
+	n := m.names[i]
+	switch {
+	case n.file == nil:
+		return syscall.ENOENT
+	case how == "unlink" && n.file.kind == 'd':
+		return syscall.EISDIR
+	case how == "rmdir" && n.file.kind != 'd':
+		return syscall.ENOTDIR
+	}
+	errno := n.lets(p)
+	switch {
+	case errno != 0:
+	case how == "rmdir" && len(n.file.inside) > 0:
+		errno = syscall.ENOTEMPTY
+	default:
+		n.goes()
+	}
+	return errno
+}
+
+// lets is rules 2, 3 and 6: whether p may remove it.
+func (n *lawName) lets(p int) syscall.Errno {
+	mark, marked := n.looked[p]
+	delete(n.looked, p)
+	late := marked && (mark.grant != n.grant || mark.gaveUp)
+	switch {
+	case n.state == "free" || n.git:
+		return 0
+	case n.held() && n.owner == p:
+		if !n.open || !n.keepsOpen() && !(mark.gaveUp && n.file.kind == 'f' && n.file.text == "") {
+			return 0
+		}
+		if n.second = true; mark.gaveUp { // the first caller's, come late: this lock is its neighbour's
+			return syscall.ENOENT
+		}
+		return syscall.EBUSY
+	case late:
+		return syscall.ENOENT
+	case n.held():
+		return syscall.EBUSY
+	}
+	return 0
+}
+
+// replaces is a rename of a file over the name.
+func (m *lawModel) replaces(p, i int, f *lawFile) syscall.Errno {
+	n := m.names[i]
+	switch {
+	case n.file != nil && n.file.kind == 'd':
+		return syscall.EISDIR
+	case n.keepsAway(p):
+		return syscall.EBUSY
+	}
+	f.uid = m.uids[p]
+	if n.file, n.second = f, false; !n.held() {
+		n.forget()
+	}
+	return 0
+}
+
+// changes is everything that alters a lock in its place, and a link of it to elsewhere. The kernel refuses some of it by
+// itself; where it asks for the rights of the file (fuse_permission), the caller was shown it.
+func (m *lawModel) changes(p, i int, act, text string) syscall.Errno {
+	n := m.names[i]
+	f := n.file
+	switch {
+	case f == nil && act == "put":
+		n.file = &lawFile{kind: 'f', uid: m.uids[p], text: text, data: true}
+		return 0
+	case f == nil:
+		return syscall.ENOENT
+	}
+	if act == "truncate" { // it looks first how long it is
+		n.judges(p)
+	}
+	owns := m.uids[p] == 0 || m.uids[p] == f.uid
+	opens := act == "write" || act == "put" || act == "truncate"
+	switch {
+	case act == "link away" && (f.kind == 'd' || f.kind == 'l' && !owns):
+		return syscall.EPERM
+	case act == "link away" && !owns:
+		n.judges(p)
+	case act == "link away":
+	case f.kind == 'l':
+		n.judges(p)
+		return syscall.ENOENT
+	case f.kind == 'd' && opens:
+		return syscall.EISDIR
+	case act == "chmod" && !owns:
+		return syscall.EPERM
+	default:
+		n.judges(p)
+	}
+	if n.keepsAway(p) {
+		return syscall.EBUSY
+	}
+	switch act {
+	case "write", "put":
+		f.text, f.data, f.pid, f.created = text, true, 0, false
+	case "truncate":
+		f.text, f.data, f.pid, f.created = f.text+"\x00", true, 0, false
+	}
+	return 0
+}
+
+// enters is a walk into what may be a directory.
+func (n *lawName) enters(p int) syscall.Errno {
+	switch {
+	case n.file == nil:
+		return syscall.ENOENT
+	case n.file.kind == 'f':
+		return syscall.ENOTDIR
+	}
+	n.judges(p)
+	if n.file.kind == 'l' {
+		return syscall.ENOENT
+	}
+	return 0
+}
+
+func (m *lawModel) putsInto(p, i int, name string, f *lawFile) syscall.Errno {
+	n := m.names[i]
+	switch errno := n.enters(p); {
+	case errno != 0:
+		return errno
+	case n.keepsAway(p):
+		return syscall.EBUSY
+	case n.state == "orphan":
+		return syscall.ENOENT
+	}
+	n.file.inside[name] = f
+	return 0
+}
+
+func (m *lawModel) takesFrom(p, i int, name string) syscall.Errno {
+	n := m.names[i]
+	switch errno := n.enters(p); {
+	case errno != 0:
+		return errno
+	case n.file.inside[name] == nil:
+		return syscall.ENOENT
+	case n.keepsAway(p):
+		return syscall.EBUSY
+	}
+	delete(n.file.inside, name)
+	return 0
+}
+
+// stats and reads say whether p gets what is there, or a view of it.
+func (m *lawModel) stats(p, i int) (errno syscall.Errno, exact bool) {
+	n := m.names[i]
+	if n.file == nil {
+		return syscall.ENOENT, true
+	}
+	n.judges(p)
+	return 0, !n.keepsAway(p)
+}
+
+func (m *lawModel) reads(p, i int) (errno syscall.Errno, exact bool) {
+	n := m.names[i]
+	errno, exact = m.stats(p, i)
+	if !exact && n.file.kind == 'f' {
+		n.readsNew(p)
+	}
+	return errno, exact
+}
+
+// lists are the names that p finds in the directory of a name.
+func (m *lawModel) lists(p, i int) string {
+	var names []string
+	for _, n := range m.names {
+		if n.git == m.names[i].git && n.file != nil && !n.keepsAway(p) {
+			names = append(names, n.path[strings.LastIndex(n.path, "/")+1:])
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, " ")
+}
+
+// closes is a close of the creating handle that was opened with this grant.
+func (m *lawModel) closes(i, grant int) {
+	n := m.names[i]
+	if !n.held() || n.grant != grant {
+		return
+	}
+	if n.open = false; n.second {
+		n.looked[n.owner] = lookedInto{n.grant, true}
+		m.departs(n)
+	}
+}
+
+func (m *lawModel) departs(n *lawName) {
+	if !m.mayGo(n) {
+		n.state = "abandoned"
+		return
+	}
+	n.goes()
+}
+
+// dies is rule 4, and what comes of the handles that close with it.
+func (m *lawModel) dies(p int) {
+	for i, n := range m.names {
+		if !n.held() || n.owner != p {
+			continue
+		}
+		if n.open {
+			m.closes(i, n.grant)
+		}
+		switch {
+		case !n.held():
+		case n.evidence && m.mayGo(n):
+			n.state = "orphan"
+		default:
+			m.departs(n)
+		}
+	}
+}
+
+// forces is a person's word.
+func (m *lawModel) forces(i int, force bool) syscall.Errno {
+	n := m.names[i]
+	switch {
+	case n.file == nil:
+		return syscall.ENOENT
+	case n.state == "free":
+		n.state = "untracked"
+	}
+	if n.state != "orphan" && !force {
+		return syscall.EBUSY
+	}
+	if n.owner != 0 {
+		n.looked[n.owner] = lookedInto{n.grant, true}
+	}
+	n.goes()
+	return 0
+}
