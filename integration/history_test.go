@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	historySteps = flag.Int("history.steps", 3000, "how many acts TestHistory has done")
+	historySteps = flag.Int("history.steps", 10000, "how many acts TestHistory has done")
 	historySeed  = flag.Uint64("history.seed", 1, "its first seed")
 )
 
