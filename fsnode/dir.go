@@ -94,7 +94,7 @@ func (s *dirStream) watches(ask func() bool) bool {
 // the directory to find out what an event was about.
 func (fs *FS) watches(who lockmgr.Identity, dir *inode) bool {
 	dev := fs.reaping.device()
-	return dev != 0 && who.Known() && fs.Callers.Watches(who, dev, dir.real.Ino)
+	return dev != 0 && who.Known() && fs.Callers.Watches(who, dev, dir.ino)
 }
 
 // list adds entries from offset on until out is full or there are no more.
