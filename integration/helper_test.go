@@ -35,6 +35,7 @@ var helpers = map[string]func(arguments []string) error{
 	"mkdir":       helpMkdir,
 	"difference":  helpDifference,
 	"history":     helpHistory,
+	"pay":         helpPay,
 }
 
 func runHelper(name string, arguments []string) int {
