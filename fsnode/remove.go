@@ -235,17 +235,18 @@ func (r *renaming) record() {
 // replaced tells which inode a name has now.
 func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, name string) {
 	var now lockmgr.InodeID
+	var kind lockmgr.Kind
 	fd, st, err := statChild(dir, name)
 	if err == nil {
 		n := r.fs.inodes.keep(fd, st)
 		defer r.fs.inodes.unpin(n.real)
-		now = n.real
+		now, kind = n.real, kindOf(st.Mode)
 	}
 	switch {
 	case o != lockmgr.Grant:
-		turn.Replaced(r.c.who(), o, now)
+		turn.Replaced(r.c.who(), o, now, kind)
 	case err == nil: // else it went past the mount, and nobody has it
-		turn.Granted(r.grantee, now, kindOf(st.Mode), false)
+		turn.Granted(r.grantee, now, kind, false)
 	}
 }
 

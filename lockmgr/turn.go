@@ -190,9 +190,10 @@ func (t *Turn) Replace(c Identity) Outcome {
 	return o
 }
 
-// Replaced records that the name has another inode now: an owner's grant goes on
-// with it, everything else is forgotten. What a second caller wanted removed is gone.
-func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID) {
+// Replaced records that the name has another inode now, after an exchange maybe one of
+// another kind: an owner's grant goes on with it, everything else is forgotten. What a
+// second caller wanted removed is gone.
+func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID, kind Kind) {
 	e := t.e
 	if o == Clear {
 		t.m.tell(e, Event{What: Cleared, By: c, Reason: "something was renamed over it", Payload: t.removing})
@@ -202,7 +203,7 @@ func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID) {
 	if !e.held() {
 		return
 	}
-	e.second = false
+	e.second, e.kind = false, kind
 	before := e.inode
 	t.m.mu.Lock()
 	t.m.unindex(e)

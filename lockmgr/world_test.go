@@ -565,7 +565,7 @@ func (w *world) moves(p Process, from, to Key) string {
 		src.Removed(c, away)
 	}
 	if policy.IsLock(to.Name) {
-		dst.Replaced(c, over, n.id)
+		dst.Replaced(c, over, n.id, n.c.Kind)
 	}
 	return "ok"
 }
@@ -648,8 +648,8 @@ func (w *world) exchanges(p Process, one, two Key) string {
 	}
 	w.disk[one], w.disk[two] = nb, na
 	w.mu.Unlock()
-	a.Replaced(c, oa, nb.id)
-	b.Replaced(c, ob, na.id)
+	a.Replaced(c, oa, nb.id, nb.c.Kind)
+	b.Replaced(c, ob, na.id, na.c.Kind)
 	return "ok"
 }
 
