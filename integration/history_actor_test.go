@@ -21,7 +21,7 @@ import (
 type errand struct {
 	Act  string
 	Lock string // path of the lock
-	Text string // what is written, where a link points, or the name in a directory and what is written there
+	Text string // what is written, where a link points, the name in a directory and what is written there, or another lock
 }
 
 // answer is what came of it.
@@ -85,6 +85,9 @@ var historyActs = map[string]func(p *performer, e errand, a *answer) error{
 		os.RemoveAll(p.tmp)
 		return err
 	},
+	"move":      func(_ *performer, e errand, _ *answer) error { return renameat(e.Lock, e.Text, 0) },
+	"move onto": func(_ *performer, e errand, _ *answer) error { return renameat(e.Lock, e.Text, unix.RENAME_NOREPLACE) },
+	"exchange":  func(_ *performer, e errand, _ *answer) error { return renameat(e.Lock, e.Text, unix.RENAME_EXCHANGE) },
 	"link away": func(p *performer, e errand, _ *answer) error {
 		err := unix.Link(e.Lock, p.tmp)
 		unix.Unlink(p.tmp)

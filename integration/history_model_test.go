@@ -14,6 +14,8 @@ type lawModel struct {
 	pids   map[int]int
 	uids   map[int]int
 	grants int
+	strict bool           // the kernel asks who may write a file before it links it (may_linkat, fs.protected_hardlinks)
+	seen   map[string]int // what happens seldom
 }
 
 // lawFile is what stands under a name.
@@ -47,7 +49,7 @@ type lookedInto struct {
 }
 
 func newLawModel(paths ...string) *lawModel {
-	m := &lawModel{pids: map[int]int{}, uids: map[int]int{}}
+	m := &lawModel{pids: map[int]int{}, uids: map[int]int{}, seen: map[string]int{}}
 	for _, path := range paths {
 		m.names = append(m.names, &lawName{
 			path: path, evidence: strings.HasSuffix(path, ".jsonl.lock"), git: strings.Contains(path, "/"),
@@ -113,28 +115,38 @@ func (m *lawModel) mayGo(n *lawName) bool {
 	return n.file.recognised(m.pids[n.owner])
 }
 
-// creates is an exclusive act.
+// creates is an exclusive act that makes something new.
 func (m *lawModel) creates(p, i int, f *lawFile, handle bool) syscall.Errno {
 	n := m.names[i]
-	if n.file != nil {
-		switch {
-		case n.state == "orphan" && m.mayGo(n):
-			n.goes()
-		case n.state == "orphan":
-			n.state = "abandoned"
-			return syscall.EEXIST
-		case n.state == "free" && !n.git:
-			n.state = "untracked"
-			return syscall.EEXIST
-		default:
-			return syscall.EEXIST
-		}
+	if errno := m.makesWay(n); errno != 0 {
+		return errno
 	}
-	m.grants++
 	f.uid = m.uids[p]
+	m.grant(p, n, f, handle)
+	return 0
+}
+
+func (m *lawModel) makesWay(n *lawName) syscall.Errno {
+	switch {
+	case n.file == nil:
+		return 0
+	case n.state == "orphan" && m.mayGo(n):
+		m.seen["an orphan is taken over"]++
+		n.goes()
+		return 0
+	case n.state == "orphan":
+		m.seen["an orphan turns out to be data"]++
+		n.state = "abandoned"
+	case n.state == "free" && !n.git:
+		n.state = "untracked"
+	}
+	return syscall.EEXIST
+}
+
+func (m *lawModel) grant(p int, n *lawName, f *lawFile, handle bool) {
+	m.grants++
 	n.file, n.state, n.owner, n.grant, n.open, n.second = f, "held", p, m.grants, handle, false
 	n.readsNew(p)
-	return 0
 }
 
 // removes is unlink, rmdir or a rename away.
@@ -148,7 +160,7 @@ func (m *lawModel) removes(p, i int, how string) syscall.Errno {
 	case how == "rmdir" && n.file.kind != 'd':
 		return syscall.ENOTDIR
 	}
-	errno := n.lets(p)
+	errno := m.lets(p, n)
 	switch {
 	case errno != 0:
 	case how == "rmdir" && len(n.file.inside) > 0:
@@ -160,7 +172,7 @@ func (m *lawModel) removes(p, i int, how string) syscall.Errno {
 }
 
 // lets is rules 2, 3 and 6: whether p may remove it.
-func (n *lawName) lets(p int) syscall.Errno {
+func (m *lawModel) lets(p int, n *lawName) syscall.Errno {
 	mark, marked := n.looked[p]
 	delete(n.looked, p)
 	late := marked && (mark.grant != n.grant || mark.gaveUp)
@@ -171,11 +183,13 @@ func (n *lawName) lets(p int) syscall.Errno {
 		if !n.open || !n.keepsOpen() && !(mark.gaveUp && n.file.kind == 'f' && n.file.text == "") {
 			return 0
 		}
+		m.seen["a second caller is told of in its process"]++
 		if n.second = true; mark.gaveUp { // the first caller's, come late: this lock is its neighbour's
 			return syscall.ENOENT
 		}
 		return syscall.EBUSY
 	case late:
+		m.seen["what somebody judged is gone"]++
 		return syscall.ENOENT
 	case n.held():
 		return syscall.EBUSY
@@ -193,9 +207,87 @@ func (m *lawModel) replaces(p, i int, f *lawFile) syscall.Errno {
 		return syscall.EBUSY
 	}
 	f.uid = m.uids[p]
+	n.replaced(f)
+	return 0
+}
+
+func (n *lawName) replaced(f *lawFile) {
 	if n.file, n.second = f, false; !n.held() {
 		n.forget()
 	}
+}
+
+// moves is a rename of one lock over another.
+func (m *lawModel) moves(p, i, j int) syscall.Errno {
+	n, to := m.names[i], m.names[j]
+	if n.file == nil {
+		return syscall.ENOENT
+	}
+	if to.file != nil {
+		switch dir, over := n.file.kind == 'd', to.file.kind == 'd'; {
+		case dir && !over:
+			return syscall.ENOTDIR
+		case over && !dir:
+			return syscall.EISDIR
+		}
+	}
+	m.asksToLeave(p, n, to)
+	if errno := m.lets(p, n); errno != 0 {
+		return errno
+	}
+	switch {
+	case to.keepsAway(p):
+		return syscall.EBUSY
+	case to.file != nil && len(to.file.inside) > 0:
+		return syscall.ENOTEMPTY
+	}
+	f := n.file
+	n.goes()
+	to.replaced(f)
+	return 0
+}
+
+// asksToLeave is that the kernel asks for the rights of a directory that goes into another one (vfs_rename).
+func (m *lawModel) asksToLeave(p int, n, to *lawName) {
+	if n.file.kind == 'd' && n.git != to.git {
+		n.judges(p)
+	}
+}
+
+// movesOnto is a rename of one lock to the name of another that does not replace.
+func (m *lawModel) movesOnto(p, i, j int) syscall.Errno {
+	n, to := m.names[i], m.names[j]
+	switch {
+	case n.file == nil:
+		return syscall.ENOENT
+	case to.file != nil && to.state != "orphan":
+		return m.makesWay(to)
+	}
+	m.asksToLeave(p, n, to)
+	if errno := m.lets(p, n); errno != 0 {
+		return errno
+	}
+	if errno := m.makesWay(to); errno != 0 {
+		return errno
+	}
+	f := n.file
+	n.goes()
+	m.grant(p, to, f, false)
+	return 0
+}
+
+// exchanges swaps two names.
+func (m *lawModel) exchanges(p, i, j int) syscall.Errno {
+	n, to := m.names[i], m.names[j]
+	switch {
+	case n.file == nil || to.file == nil:
+		return syscall.ENOENT
+	case n.keepsAway(p) || to.keepsAway(p):
+		return syscall.EBUSY
+	}
+	f, g := n.file, to.file
+	n.replaced(g)
+	to.replaced(f)
 	return 0
 }
 
@@ -217,9 +309,9 @@ func (m *lawModel) changes(p, i int, act, text string) syscall.Errno {
 	owns := m.uids[p] == 0 || m.uids[p] == f.uid
 	opens := act == "write" || act == "put" || act == "truncate"
 	switch {
-	case act == "link away" && (f.kind == 'd' || f.kind == 'l' && !owns):
+	case act == "link away" && (f.kind == 'd' || f.kind == 'l' && !owns && m.strict):
 		return syscall.EPERM
-	case act == "link away" && !owns:
+	case act == "link away" && f.kind == 'f' && m.strict:
 		n.judges(p)
 	case act == "link away":
 	case f.kind == 'l':
@@ -325,6 +417,7 @@ func (m *lawModel) closes(i, grant int) {
 		return
 	}
 	if n.open = false; n.second {
+		m.seen["what a second caller removed goes at the close"]++
 		n.looked[n.owner] = lookedInto{n.grant, true}
 		m.departs(n)
 	}
@@ -332,6 +425,7 @@ func (m *lawModel) closes(i, grant int) {
 
 func (m *lawModel) departs(n *lawName) {
 	if !m.mayGo(n) {
+		m.seen["what could be data is abandoned"]++
 		n.state = "abandoned"
 		return
 	}

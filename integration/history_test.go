@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -33,6 +34,7 @@ type lawTrial struct {
 	opened map[[2]int]int // the grant with which a process opened the creating handle of a name
 	step   int
 	said   []string
+	about  string // the name that the last act was about
 }
 
 // TestHistory compares what every act of a random history comes to, who holds each lock after it and what is on disk
@@ -49,6 +51,11 @@ func newHistory(t testing.TB, seed uint64) *lawTrial {
 		TB: t, seed: seed, r: rand.New(rand.NewPCG(seed, 11)), m: newMount(t, withContent(gitDirectory)),
 		model: newLawModel("x.lock", "y.jsonl.lock", "z.lock", "w.lock.reclaim", "g/index.lock"), opened: map[[2]int]int{},
 	}
+	strict, err := os.ReadFile("/proc/sys/fs/protected_hardlinks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.model.strict = strings.TrimSpace(string(strict)) != "0"
 	h.slots = make([]*performing, 6)
 	for slot := range h.slots {
 		h.birth(slot)
@@ -88,6 +95,7 @@ func (h *lawTrial) run(steps int) {
 	for slot := range h.slots {
 		h.dies(slot)
 	}
+	h.Logf("seed %d: %v", h.seed, h.model.seen)
 }
 
 // lawActs are what a step may be, with their weights.
@@ -101,6 +109,7 @@ var lawActs = []struct {
 	{110, (*lawTrial).removes},
 	{60, (*lawTrial).closes},
 	{40, (*lawTrial).replaces},
+	{60, (*lawTrial).moves},
 	{110, (*lawTrial).changes},
 	{50, (*lawTrial).stats},
 	{60, (*lawTrial).reads},
@@ -135,6 +144,7 @@ func (h *lawTrial) one() {
 // has makes a process do something.
 func (h *lawTrial) has(a *performing, act string, i int, text string) answer {
 	n := h.model.names[i]
+	h.about = n.path
 	got := a.do(h, errand{Act: act, Lock: h.m.path(n.path), Text: text})
 	h.says("P%d (%d, uid %d) %s %s %q: %s %q", a.number, a.pid, a.uid, act, n.path, text, errnoWord(got.Errno), got.Text)
 	return got
@@ -142,12 +152,11 @@ func (h *lawTrial) has(a *performing, act string, i int, text string) answer {
 
 func (h *lawTrial) says(format string, a ...any) {
 	h.said = append(h.said, fmt.Sprintf("%4d  ", h.step)+fmt.Sprintf(format, a...))
-	h.said = h.said[max(len(h.said)-30, 0):]
 }
 
 func (h *lawTrial) fatal(format string, a ...any) {
 	h.Helper()
-	h.Fatalf("seed %d, step %d: %s\n%s", h.seed, h.step, fmt.Sprintf(format, a...), strings.Join(h.said, "\n"))
+	h.Fatalf("seed %d, step %d: %s\n%s", h.seed, h.step, fmt.Sprintf(format, a...), strings.Join(h.lastSaid(30), "\n"))
 }
 
 func errnoWord(errno syscall.Errno) string {
@@ -155,6 +164,18 @@ func errnoWord(errno syscall.Errno) string {
 		return "ok"
 	}
 	return unix.ErrnoName(errno)
+}
+
+// lastSaid are the last steps, and of those before as many that are about the same name as the last.
+func (h *lawTrial) lastSaid(count int) (lines []string) {
+	from := max(len(h.said)-count, 0)
+	for _, line := range slices.Backward(h.said[:from]) {
+		if len(lines) < count && strings.Contains(line, " "+h.about) {
+			lines = append(lines, line)
+		}
+	}
+	slices.Reverse(lines)
+	return append(append(lines, "..."), h.said[from:]...)
 }
 
 func (h *lawTrial) expect(got, want syscall.Errno) {
@@ -254,6 +275,22 @@ func (h *lawTrial) replaces(a *performing, i int) {
 	f := &lawFile{kind: 'f', text: fmt.Sprint("data of step ", h.step), data: true}
 	got := h.has(a, "rename over", i, f.text)
 	h.expect(got.Errno, h.model.replaces(a.number, i, f))
+}
+
+// moves is an act with two locks. What becomes nobody's must be data: else it is judged, which takes its time.
+func (h *lawTrial) moves(a *performing, i int) {
+	j := (i + 1 + h.r.IntN(len(h.model.names)-1)) % len(h.model.names)
+	n, to := h.model.names[i], h.model.names[j]
+	judged := func(f *lawFile, at *lawName) bool { return f != nil && !f.data && !at.held() }
+	act, law := "move onto", h.model.movesOnto
+	switch d := h.r.IntN(3); {
+	case d == 0 && !judged(n.file, to):
+		act, law = "move", h.model.moves
+	case d == 1 && !judged(n.file, to) && !judged(to.file, n):
+		act, law = "exchange", h.model.exchanges
+	}
+	got := h.has(a, act, i, h.m.path(to.path))
+	h.expect(got.Errno, law(a.number, i, j))
 }
 
 func (h *lawTrial) changes(a *performing, i int) {
@@ -471,5 +508,28 @@ func TestGivenUpGitLockIsNotJudged(t *testing.T) {
 		if err := os.Remove(m.path(name)); err != nil && !os.IsNotExist(err) {
 			t.Error(err)
 		}
+	}
+}
+
+// What a random history found: a directory that becomes a lock by an exchange is its owner's inside, as any other.
+func TestExchangedLockDirectoryIsProtectedInside(t *testing.T) {
+	m := newMount(t)
+	owner := startActor(t, 1, nil, nil)
+	for _, e := range []errand{
+		{Act: "create", Lock: m.path("x.lock")},
+		{Act: "exchange", Lock: m.path("x.lock"), Text: m.path("directory")},
+	} {
+		if err := os.MkdirAll(m.path("directory"), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if got := owner.do(t, e); got.Errno != 0 {
+			t.Fatalf("%s: %v", e.Act, got.Errno)
+		}
+	}
+	if known := m.lock(t, "x.lock"); known.Kind != "dir" || known.State != "held" {
+		t.Errorf("known as %+v", known)
+	}
+	if _, err := createExclusively(m.path("x.lock/intruder")); !errors.Is(err, syscall.EBUSY) {
+		t.Errorf("somebody else puts something into it: %v", err)
 	}
 }
