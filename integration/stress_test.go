@@ -72,6 +72,7 @@ func TestStressFio(t *testing.T) {
 		on, bare := s.both(r, func(dir string) ending {
 			cmd := exec.Command(fio, "--minimal", "-")
 			cmd.Stdin = strings.NewReader(fioJobs(dir))
+			cmd.Dir = suite.dir // for what it notes of its verifications
 			return bounded(*stressFor+hungAfter, cmd)
 		})
 		got, want := fioErrors(on.out), fioErrors(bare.out)
