@@ -17,7 +17,7 @@ func (m *mount) reload(t testing.TB) string {
 		t.Fatal(err)
 	}
 	var line string
-	waitFor(t, "a word of the configuration", 10*time.Second, func() bool {
+	waitFor(t, "a word of the configuration", waitDeadline, func() bool {
 		for line = range strings.Lines(m.log.String()[before:]) {
 			if strings.Contains(line, "configuration") {
 				return true
@@ -109,7 +109,7 @@ func TestHoldLimit(t *testing.T) {
 	if got := other.call(t, "remove", sessionLock); got != syscall.EBUSY && time.Since(held) < 400*time.Millisecond {
 		t.Errorf("removing it at once: %v", got)
 	}
-	waitFor(t, "others may remove it", 5*time.Second, func() bool { return other.call(t, "remove", sessionLock) == free })
+	waitFor(t, "others may remove it", waitDeadline, func() bool { return other.call(t, "remove", sessionLock) == free })
 	other.must(t, free, "lock", sessionLock)
 	owner.must(t, syscall.EBUSY, "write", "late")
 	owner.must(t, syscall.ENOENT, "remove", sessionLock) // its own removal, come late

@@ -98,10 +98,10 @@ func TestLockDirectoryOfTheDead(t *testing.T) {
 			content := shell(t, m.pathBelow("x.lock"), "find . | sort")
 			h.kill()
 			if !row.stays {
-				waitFor(t, "it goes", 5*time.Second, func() bool { return !m.exists("x.lock") })
+				waitFor(t, "it goes", waitDeadline, func() bool { return !m.exists("x.lock") })
 				return
 			}
-			waitFor(t, "it is abandoned", 5*time.Second, func() bool { return m.lock(t, "x.lock").State == "abandoned" })
+			waitFor(t, "it is abandoned", waitDeadline, func() bool { return m.lock(t, "x.lock").State == "abandoned" })
 			if err := os.Mkdir(m.path("x.lock"), 0o777); !errors.Is(err, syscall.EEXIST) {
 				t.Errorf("mkdir of it: %v", err)
 			}
@@ -160,7 +160,7 @@ func TestTokenAndOwnerAsAttributes(t *testing.T) {
 		for _, h := range []*helper{file, dir} {
 			h.kill()
 		}
-		waitFor(t, "the dead one's locks go", 5*time.Second, func() bool { return !m.exists("a.lock") && !m.exists("b.lock") })
+		waitFor(t, "the dead one's locks go", waitDeadline, func() bool { return !m.exists("a.lock") && !m.exists("b.lock") })
 	}
 	writeFile(t, m.path("free.lock"), "")
 	if _, err := get(m.path("free.lock"), "user.sessionlockfs.token"); err != syscall.ENODATA {

@@ -55,7 +55,7 @@ func TestScenario19_KilledCommit(t *testing.T) {
 			r.Fatal(err)
 		}
 		r.Cleanup(func() { syscall.Kill(-commit.Process.Pid, syscall.SIGKILL) })
-		waitFor(r, "the hook runs", 10*time.Second, func() bool { return m.exists("held") })
+		waitFor(r, "the hook runs", waitDeadline, func() bool { return m.exists("held") })
 		if entry := m.lock(r, "work/.git/index.lock"); entry.State != "held" || entry.Owner.PID != commit.Process.Pid {
 			r.Errorf("index.lock: %q by %d, want held by %d", entry.State, entry.Owner.PID, commit.Process.Pid)
 		}
@@ -65,7 +65,7 @@ func TestScenario19_KilledCommit(t *testing.T) {
 		commit.Process.Kill()
 		commit.Wait()
 		died := time.Now()
-		waitFor(r, "the orphan goes", 5*time.Second, func() bool { return !m.exists("work/.git/index.lock") })
+		waitFor(r, "the orphan goes", waitDeadline, func() bool { return !m.exists("work/.git/index.lock") })
 		r.note("%d ms", time.Since(died).Milliseconds())
 		shell(r, dir, "rm .git/hooks/pre-commit && git commit -qam second && test -z \"$(git status --porcelain)\"")
 		mustHaveNoLocks(r, m)

@@ -198,7 +198,7 @@ func TestGuardLog(t *testing.T) {
 	}
 	pid := fmt.Sprintf(`"by":%d`, other.cmd.Process.Pid)
 	for _, what := range []string{"truncate", "replace", "remove"} {
-		waitFor(t, "a report of "+what, 5*time.Second, func() bool {
+		waitFor(t, "a report of "+what, waitDeadline, func() bool {
 			for line := range strings.Lines(m.log.String()) {
 				if strings.Contains(line, `"message":"guarded"`) && strings.Contains(line, pid) && strings.Contains(line, what) {
 					return true

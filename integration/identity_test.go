@@ -139,14 +139,14 @@ func TestBarePIDsFromBeforeTheMount(t *testing.T) {
 		}
 	}), withFlags("--grace=0s"))
 	for name, pid := range map[string]int{"alive.lock": old, "json.lock": young, "link.lock": old} {
-		waitFor(t, name+" is held", 10*time.Second, func() bool { return m.lock(t, name).State == "held" })
+		waitFor(t, name+" is held", waitDeadline, func() bool { return m.lock(t, name).State == "held" })
 		m.mustBeHeldBy(t, name, pid)
 		if _, err := createExclusively(m.path(name)); !os.IsExist(err) {
 			t.Errorf("creating %s: %v", name, err)
 		}
 	}
 	for _, name := range []string{"dead.lock", "dead-json.lock"} {
-		waitFor(t, name+" goes", 10*time.Second, func() bool { return !m.exists(name) })
+		waitFor(t, name+" goes", waitDeadline, func() bool { return !m.exists(name) })
 	}
 	for name, reason := range map[string]string{"data.lock": "could be data", "empty.lock": "empty", "dir.lock": "directory"} {
 		if l := m.lock(t, name); l.State != "untracked" || l.Verdict != "unknown" || !strings.Contains(l.Reason, reason) {

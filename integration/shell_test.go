@@ -105,7 +105,7 @@ func (s *script) line(t testing.TB) string {
 	select {
 	case line := <-s.lines:
 		return line
-	case <-time.After(20 * time.Second):
+	case <-time.After(readyDeadline):
 		t.Fatal("no word of the script")
 	}
 	return ""
@@ -120,7 +120,7 @@ func (s *script) mustBe(t testing.TB, want string) {
 
 func (s *script) wins(t testing.TB) {
 	t.Helper()
-	waitFor(t, "the script takes the lock", 10*time.Second, func() bool { return s.try(t) == "held" })
+	waitFor(t, "the script takes the lock", waitDeadline, func() bool { return s.try(t) == "held" })
 }
 
 func TestScenario17_ShellScripts(t *testing.T) {
@@ -210,7 +210,7 @@ func TestScriptsThatAskWhetherThePIDLives(t *testing.T) {
 	}
 	holder.cmd.Process.Kill()
 	holder.cmd.Wait()
-	waitFor(t, "the killed script's lock goes", 5*time.Second, func() bool { return !m.exists("x.lock") })
+	waitFor(t, "the killed script's lock goes", waitDeadline, func() bool { return !m.exists("x.lock") })
 	if got := shell(t, m.dir, "ls"); strings.Contains(got, "x.lock") {
 		t.Errorf("listed: %q", got)
 	}
