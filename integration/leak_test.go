@@ -40,7 +40,7 @@ func (m *mount) metrics(t testing.TB) map[string]float64 {
 }
 
 func TestMetrics(t *testing.T) {
-	m := newMount(t)
+	m := newMount(t, lasting(testDeadline+time.Duration(*operations)*time.Millisecond))
 	before := m.metrics(t)
 	for i := range 10 {
 		f, err := os.Create(m.path(fmt.Sprint("file-", i)))
@@ -76,7 +76,7 @@ var inUse = map[string]float64{
 }
 
 func TestNothingLeaks(t *testing.T) {
-	m := newMount(t)
+	m := newMount(t, lasting(testDeadline+time.Duration(*operations)*time.Millisecond))
 	const processes = 4
 	churn := func(count int) {
 		var all []*helper
