@@ -24,6 +24,7 @@ type caller struct {
 	comm     string
 	parent   int32
 	flags    uint32
+	shell    bool      // its program is one; of those that called exec it is asked only as somebody's parent
 	seen     time.Time // when the command was read
 }
 

@@ -145,7 +145,7 @@ func (p *Processes) identifyByPidfd(tid int32) (caller, bool) {
 		return caller{}, false
 	}
 	known.seen = now
-	if !slices.Contains(shells, known.comm) { // its fork may be another program in a moment, and act for nobody
+	if !known.shell && !slices.Contains(shells, known.comm) { // its fork may be another program in a moment, and act for nobody
 		p.cache.put(tid, known)
 	}
 	return known, true
@@ -189,12 +189,14 @@ func (p *Processes) callerOf(tgid int32, process, thread uint64) (caller, error)
 	if err != nil {
 		return caller{}, err
 	}
-	return caller{
+	c := caller{
 		thread:   thread,
 		identity: lockmgr.Identity{PID: tgid, StartTime: st.start, Pidfs: process},
 		proxy:    p.proxies[st.comm],
 		comm:     st.comm, parent: st.parent, flags: st.flags,
-	}, nil
+	}
+	c.shell = st.flags&forkNoExec != 0 && p.isShell(tgid, st.comm) // agents call exec: nothing more is read of them
+	return c, nil
 }
 
 // identityOf names a process that nothing keeps from vanishing. It is the identity of

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -19,8 +20,8 @@ func defaultHelpers() []string {
 		"lockfile-create", "lockfile-remove", "shlock"}
 }
 
-// shells are the command names of shells.
-var shells = []string{"sh", "bash", "dash", "ash", "busybox", "zsh", "ksh", "ksh93", "mksh", "oksh", "pdksh", "yash", "fish"}
+// shells are the names of shells.
+var shells = []string{"sh", "bash", "rbash", "dash", "ash", "zsh", "ksh", "mksh", "lksh", "oksh", "pdksh", "yash", "posh", "fish"}
 
 // multicalls are programs that are many, told apart by the name they are called by.
 var multicalls = []string{"busybox", "coreutils", "toybox"}
@@ -60,7 +61,38 @@ func (p *Processes) Acting(tid uint32) (id lockmgr.Identity, byHelper bool) {
 }
 
 // isSubshell reports whether the process is a shell's fork that has not called exec.
-func (c caller) isSubshell() bool { return c.flags&forkNoExec != 0 && slices.Contains(shells, c.comm) }
+func (c caller) isSubshell() bool { return c.flags&forkNoExec != 0 && c.shell }
+
+// isShell goes by the program: one that runs a script by its "#!" has the script's name, and
+// a process can give itself any. Where that can't be seen the command name must do.
+func (p *Processes) isShell(pid int32, comm string) bool {
+	exe, err := os.Readlink(p.proc.of(pid, "exe"))
+	if err != nil {
+		return slices.Contains(shells, comm)
+	}
+	base := path.Base(strings.TrimSuffix(exe, " (deleted)"))
+	if slices.Contains(multicalls, base) {
+		return slices.Contains(shells, p.applet(pid, comm))
+	}
+	base = strings.TrimRight(strings.TrimSuffix(base, "-static"), "0123456789.-") // bash5.2, zsh-5.9
+	return slices.Contains(shells, base)
+}
+
+// applet is the name that one of many programs goes by: the one it was called by, or else its
+// first argument ("busybox sh").
+func (p *Processes) applet(pid int32, comm string) string {
+	var buf [512]byte
+	text, err := readHead(p.proc.of(pid, "cmdline"), buf[:])
+	if err != nil {
+		return comm
+	}
+	for _, arg := range strings.SplitN(string(text), "\x00", 3) {
+		if name := path.Base(strings.TrimPrefix(arg, "-")); !slices.Contains(multicalls, name) {
+			return name
+		}
+	}
+	return comm
+}
 
 // isHelper goes by the program, as a process can give itself any command name.
 func (p *Processes) isHelper(c caller) bool {
@@ -86,7 +118,10 @@ func (p *Processes) shell(pid int32) (caller, bool) {
 		return caller{}, false
 	}
 	c, err := p.callerOf(pid, before, 0)
-	if err != nil || !slices.Contains(shells, c.comm) {
+	if err != nil {
+		return caller{}, false
+	}
+	if c.shell = p.isShell(pid, c.comm); !c.shell {
 		return caller{}, false
 	}
 	if again, err := p.process(pid); err != nil || again != before {

@@ -1,8 +1,10 @@
 package reclaim
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -170,5 +172,44 @@ func TestKilled(t *testing.T) {
 				<-ended
 			}
 		}
+	}
+}
+
+// A shell that runs a script by its "#!" has the script's name, and helpers and subshells
+// all the same; what only calls itself a shell has none.
+func TestActingForAScript(t *testing.T) {
+	dir := t.TempDir()
+	for _, shell := range []string{"sh", "bash", "dash", "busybox"} {
+		at, err := exec.LookPath(shell)
+		if err != nil {
+			continue
+		}
+		if shell == "busybox" {
+			at += " sh"
+		}
+		for title, text := range map[string]string{
+			"helper":   "cat <&3 & echo $!; wait; true",
+			"subshell": "(read x) <&3 & echo $!; wait; true",
+		} {
+			path := filepath.Join(dir, "agent-"+shell+"-"+title)
+			script := fmt.Sprintf("#!%s\nexec 3<&0; %s\n", at, text)
+			if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			sh := start(t, exec.Command(path))
+			pid := sh.number(t)
+			if title == "helper" {
+				asCat(t, pid)
+			}
+			for way, f := range ways() {
+				want := identify(t, New(Options{Features: f}), sh.pid())
+				if got, helper := acting(f, pid); got != want || !helper {
+					t.Errorf("%s of %s, %s: acts for %v, helper %t; want %v", title, shell, way, got, helper, want)
+				}
+			}
+		}
+	}
+	if isShell := New(Options{}).isShell(startCat(t).pid(), "bash"); isShell {
+		t.Error("cat is a shell when it is called bash")
 	}
 }
