@@ -121,7 +121,6 @@ func unlinkAny(dir int, name string) error {
 type Attributes struct {
 	UID      uint32
 	Changed  time.Time // when it was last changed, in content or otherwise
-	Made     time.Time // when it came into being, as far as the file system tells
 	Remote   bool      // it lies on a network file system
 	Unopened bool      // the kernel says that nobody has it open
 }
@@ -145,7 +144,7 @@ func (fs *FS) Attributes(k lockmgr.Key, want lockmgr.InodeID) (a Attributes, err
 	if ctime := time.Unix(st.Ctim.Unix()); ctime.After(a.Changed) {
 		a.Changed = ctime
 	}
-	a.Made, a.Remote = madeAt(fd, st), isRemote(fd)
+	a.Remote = isRemote(fd)
 	a.Unopened = fs.unopened(fd, st)
 	return a, nil
 }
@@ -173,20 +172,6 @@ func (fs *FS) unopened(path int, st *unix.Stat_t) bool {
 	}
 	_, err = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
 	return err == nil
-}
-
-// madeAt is the time of birth, or where the file system has none the earliest that it tells.
-func madeAt(fd int, st *unix.Stat_t) time.Time {
-	var x unix.Statx_t
-	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &x)
-	if err == nil && x.Mask&unix.STATX_BTIME != 0 {
-		return time.Unix(x.Btime.Sec, int64(x.Btime.Nsec))
-	}
-	made := time.Unix(st.Mtim.Unix())
-	if ctime := time.Unix(st.Ctim.Unix()); ctime.Before(made) {
-		made = ctime
-	}
-	return made
 }
 
 // remoteTypes are the file systems on which another machine may be at work; see statfs(2).

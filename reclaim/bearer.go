@@ -15,7 +15,7 @@ import (
 
 // A lock that says nothing but a PID, of a client that may have closed it, is alive if a
 // process that reaches the directory may have written it: it bears the PID in its own
-// namespace and started before the file was made (rule 8).
+// namespace and started before it was written (rule 8).
 
 // clockSlack is what start times, in ticks of 10 ms, and file times, which are those of the
 // last tick of the kernel's clock, may be off. When in doubt the process is the older one.
@@ -36,7 +36,7 @@ func (p *Processes) bearer(s Subject) lockmgr.Finding {
 	if err != nil {
 		return lockmgr.Finding{Reason: fmt.Sprintf("can't look at the processes: %v", err)}
 	}
-	recycled := lockmgr.Finding{}
+	alive, recycled := lockmgr.Finding{}, lockmgr.Finding{}
 	everybody := !p.reaches(int32(os.Getpid()), s.Inode.Dev) // mounts don't tell for this file system
 	for _, pid := range pids {
 		if !p.bears(pid, s.PID) || !everybody && !p.reaches(pid, s.Inode.Dev) {
@@ -47,19 +47,24 @@ func (p *Processes) bearer(s Subject) lockmgr.Finding {
 			continue
 		}
 		owner := p.Describe(id)
-		if bootTime().Add(sinceBoot(id.StartTime)).After(s.Made.Add(clockSlack)) {
+		if bootTime().Add(sinceBoot(id.StartTime)).After(s.Written.Add(clockSlack)) {
 			recycled = lockmgr.Finding{
 				Verdict: lockmgr.Recycled,
 				Reason:  processName(owner.Comm, pid) + " started after the lock was made",
 			}
 			continue
 		}
-		return lockmgr.Finding{
+		if alive.Verdict == lockmgr.Alive { // of two that may hold it the death of one says nothing
+			return lockmgr.Finding{Verdict: lockmgr.Alive, Reason: alive.Reason + ", and so does " + processName(owner.Comm, pid)}
+		}
+		alive = lockmgr.Finding{
 			Verdict: lockmgr.Alive, Owner: owner,
 			Reason: fmt.Sprintf("%s bears the PID %d that it names", processName(owner.Comm, pid), s.PID),
 		}
 	}
 	switch {
+	case alive.Verdict == lockmgr.Alive:
+		return alive
 	case s.Age < s.Grace:
 		return lockmgr.Finding{Reason: fmt.Sprintf("it names no living process, but it is younger than %v", s.Grace)}
 	case recycled.Verdict == lockmgr.Recycled:

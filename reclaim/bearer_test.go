@@ -2,6 +2,7 @@ package reclaim
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -9,11 +10,11 @@ import (
 	"sessionlockfs/lockmgr"
 )
 
-// bare is a lock file that says nothing but a PID, and when it was made.
-func bare(t *testing.T, pid int32, made time.Time) Subject {
+// bare is a lock file that says nothing but a PID, and when it was written.
+func bare(t *testing.T, pid int32, written time.Time) Subject {
 	t.Helper()
 	s := subject(t, lockFile(t))
-	s.KeepsOpen, s.PID, s.Made, s.Unopened = false, pid, made, true
+	s.KeepsOpen, s.PID, s.Written, s.Unopened = false, pid, written, true
 	return s
 }
 
@@ -56,9 +57,57 @@ func TestBearerHasItOpen(t *testing.T) {
 	path := lockFile(t)
 	h := holder(t, path)
 	s := subject(t, path)
-	s.KeepsOpen, s.PID, s.Made = false, 1<<22+1, time.Now()
+	s.KeepsOpen, s.PID, s.Written = false, 1<<22+1, time.Now()
 	f := New(Options{Features: Probe()}).Judge(s)
 	if f.Verdict != lockmgr.Alive || f.Owner.PID != h.pid() {
 		t.Errorf("%v by %d, %q; want alive by %d", f.Verdict, f.Owner.PID, f.Reason, h.pid())
+	}
+}
+
+// Who only reads it holds nothing, but while it is read nobody is sure of anything.
+func TestBearerIsRead(t *testing.T) {
+	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != initialPIDs {
+		t.Skip("not in the initial PID namespace")
+	}
+	p, path := New(Options{Features: Probe()}), lockFile(t)
+	maker, reader := startCat(t), readerOf(t, path)
+	s := subject(t, path)
+	s.PID, s.Written, s.KeepsOpen = maker.pid(), time.Now(), false
+	if f := p.Judge(s); f.Verdict != lockmgr.Alive || f.Owner.PID != maker.pid() {
+		t.Errorf("%v by %d, %q; want alive by %d", f.Verdict, f.Owner.PID, f.Reason, maker.pid())
+	}
+	s.Written = time.Now().Add(-time.Hour)
+	if f := p.Judge(s); f.Verdict != lockmgr.Unknown || !strings.Contains(f.Reason, "has it open") {
+		t.Errorf("while it is read: %v, %q", f.Verdict, f.Reason)
+	}
+	reader.kill(t)
+	if f := p.Judge(s); f.Verdict != lockmgr.Recycled {
+		t.Errorf("then: %v, %q", f.Verdict, f.Reason)
+	}
+}
+
+func readerOf(t *testing.T, path string) child {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	cmd := exec.Command("/bin/cat")
+	cmd.ExtraFiles = []*os.File{f}
+	return start(t, cmd)
+}
+
+// Of two processes that may have written it neither is its owner: with the other it lives on.
+func TestBearersAreSeveral(t *testing.T) {
+	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != initialPIDs {
+		t.Skip("not in the initial PID namespace")
+	}
+	needRoot(t)
+	c := start(t, exec.Command("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo; read x"))
+	c.line(t)
+	f := New(Options{Features: Probe()}).Judge(bare(t, 1, time.Now()))
+	if f.Verdict != lockmgr.Alive || f.Owner.Known() || !strings.Contains(f.Reason, "and so does sh") {
+		t.Errorf("%v by %d, %q", f.Verdict, f.Owner.PID, f.Reason)
 	}
 }

@@ -17,7 +17,7 @@ type Subject struct {
 	Age       time.Duration   // now minus the latest of mtime and ctime
 	KeepsOpen bool            // it has the shape of clients that keep it open while they hold it
 	PID       int32           // that it names, if it is a bare integer or JSON of another shape; 0 else
-	Made      time.Time       // when the file was made
+	Written   time.Time       // the latest of mtime and ctime: what it says is no younger, whoever had the file before
 	Grace     time.Duration   // how old it must be to be judged dead
 	Remote    bool            // it lies on a network file system, where another machine may have made it
 	Unopened  bool            // the kernel says that nobody has the real file open; see fcntl(2), F_SETLEASE
@@ -71,6 +71,15 @@ func (p *Processes) find(c *census, i int, s Subject) lockmgr.Finding {
 	if f, ok := p.oldest(c.holders[i]); ok {
 		return f
 	}
+	f := p.unheld(c, s)
+	if readers := c.readers[i]; len(readers) > 0 && (f.Verdict == lockmgr.Dead || f.Verdict == lockmgr.Recycled) {
+		return lockmgr.Finding{Reason: p.proc.named(readers[0]) + " has it open"}
+	}
+	return f
+}
+
+// unheld is the finding on one that no maker has open.
+func (p *Processes) unheld(c *census, s Subject) lockmgr.Finding {
 	if c.failed != nil {
 		return lockmgr.Finding{Reason: fmt.Sprintf("can't tell who has it open: %v", c.failed)}
 	}
@@ -132,12 +141,13 @@ type census struct {
 	byInode  map[uint64][]int // subjects by inode number, on whatever device
 	byName   map[string][]int
 	holders  map[int][]int32 // PIDs by subject
+	readers  map[int][]int32 // those that only read what need not be kept open, as anybody may
 	opaque   []int32         // processes we may not look into
 	failed   error           // /proc can't be read at all
 }
 
 func newCensus(subjects []Subject) *census {
-	c := &census{subjects: subjects, holders: map[int][]int32{}, byInode: map[uint64][]int{}, byName: map[string][]int{}}
+	c := &census{subjects: subjects, holders: map[int][]int32{}, readers: map[int][]int32{}, byInode: map[uint64][]int{}, byName: map[string][]int{}}
 	for i, s := range subjects {
 		if s.judgeable() {
 			c.byInode[s.Inode.Ino] = append(c.byInode[s.Inode.Ino], i)
@@ -176,8 +186,12 @@ func (c *census) visit(proc procfs, pid int32) {
 		found, sight := c.match(d)
 		hidden = hidden || sight == opaque
 		for _, i := range found {
-			if !slices.Contains(c.holders[i], pid) {
-				c.holders[i] = append(c.holders[i], pid)
+			who := c.holders
+			if !c.subjects[i].KeepsOpen && !d.writable() {
+				who = c.readers
+			}
+			if !slices.Contains(who[i], pid) {
+				who[i] = append(who[i], pid)
 			}
 		}
 		return hidden

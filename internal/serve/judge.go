@@ -89,7 +89,7 @@ func (j *judge) subject(u untracked) (s reclaim.Subject, about lockmgr.Payload) 
 	s.UID, s.Age, s.Unopened = a.UID, time.Since(a.Changed), a.Unopened
 	s.KeepsOpen = lockmgr.KeepsOpen(content, u.key.Name)
 	s.PID, _ = lockmgr.NamesMaker(content)
-	s.Made, s.Remote = a.Made, a.Remote
+	s.Written, s.Remote = a.Changed, a.Remote
 	s.Grace = lockmgr.DefaultGrace
 	if l := j.locks.Policy().Of(u.key.Name); l != nil {
 		s.Grace = l.Grace
