@@ -30,10 +30,7 @@ func (fs *FS) attrPath(n *inode) (*attrPath, error) {
 		return nil, unix.EOPNOTSUPP
 	}
 	parent, name := path.Split(place)
-	dir, err := unix.Openat2(int(fs.Root.Fd()), "./"+parent, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
+	dir, err := fs.openDirAt("./" + parent)
 	if err != nil {
 		return nil, unix.EOPNOTSUPP
 	}

@@ -202,10 +202,7 @@ func (fs *FS) resolve(name string) (lockmgr.Key, error) {
 	if name == "" || path.Clean(name) != name || path.IsAbs(name) || base == ".." || base == "." {
 		return lockmgr.Key{}, errCommand
 	}
-	fd, err := unix.Openat2(int(fs.Root.Fd()), "./"+dir, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
+	fd, err := fs.openDirAt("./" + dir)
 	switch err {
 	case nil:
 	case unix.EXDEV, unix.ELOOP:

@@ -20,7 +20,7 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 	if err != nil {
 		return status(err)
 	}
-	if writes := in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0; writes {
+	if alters(in.Flags) {
 		if st := fs.putInto(n, c); !st.Ok() {
 			return st
 		}
@@ -30,7 +30,7 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 		return fs.openPlain(n, c, in, out, lose)
 	}
 	defer turn.End()
-	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY || in.Flags&unix.O_TRUNC != 0 {
+	if alters(in.Flags) {
 		if o := turn.Change(c.who()); o.Refused() {
 			return refusal(o)
 		}
@@ -39,10 +39,15 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 	return fs.openFile(n, c, in, out, lose, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
 }
 
+// alters reports whether to open a file with these flags is, or leads to, a change of it.
+func alters(flags uint32) bool {
+	return flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_TRUNC != 0
+}
+
 // openPlain opens what is no lock; for writing, if the guard lets the caller.
 func (fs *FS) openPlain(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, lose func() error) fuse.Status {
 	open := func() fuse.Status { return fs.openFile(n, c, in, out, lose, fuse.FOPEN_NOFLUSH) }
-	if in.Flags&unix.O_ACCMODE == unix.O_RDONLY && in.Flags&unix.O_TRUNC == 0 {
+	if !alters(in.Flags) {
 		return open()
 	}
 	return fs.guarded(n, lockmgr.WriteOpen, c.who, open)

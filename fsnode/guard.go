@@ -24,12 +24,10 @@ func (fs *FS) guardName(dir *inode, name string, kind lockmgr.WriteKind, c *call
 
 // guarded does something that alters a file's content, if the caller may.
 func (fs *FS) guarded(n *inode, kind lockmgr.WriteKind, who func() lockmgr.Identity, do func() fuse.Status) fuse.Status {
-	if !fs.Locks.GuardsInode(n.real, kind) {
-		if !fs.denies() {
-			return do()
-		}
-		// A grant may come now: WriteInode is where it waits for us.
+	if !fs.denies() && !fs.Locks.GuardsInode(n.real, kind) {
+		return do()
 	}
+	// Where writes are refused a grant may come at any time: WriteInode is where it waits for us.
 	st := fuse.OK
 	if o := fs.Locks.WriteInode(n.real, kind, who, func() { st = do() }); o.Refused() {
 		return refusal(o)

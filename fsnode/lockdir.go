@@ -91,7 +91,13 @@ func (fs *FS) inodeAt(rel string) (lockmgr.InodeID, error) {
 
 // openDirAt gives an O_PATH descriptor of a directory, by its path relative to the root.
 func (fs *FS) openDirAt(rel string) (int, error) {
-	return unix.Openat2(int(fs.Root.Fd()), rel, &unix.OpenHow{
+	return openBeneath(int(fs.Root.Fd()), rel)
+}
+
+// openBeneath gives an O_PATH descriptor of a directory below another one, and follows no link on
+// the way: ELOOP where there is one, EXDEV where the way leads out.
+func openBeneath(root int, rel string) (int, error) {
+	return unix.Openat2(root, rel, &unix.OpenHow{
 		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
 	})

@@ -226,10 +226,7 @@ func (fs *FS) openInMount(dir lockmgr.InodeID, dev uint64) (fd int, err error) {
 		return -1, err
 	}
 	defer unix.Close(root)
-	fd, err = unix.Openat2(root, rel, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
+	fd, err = openBeneath(root, rel)
 	if err != nil {
 		return -1, err
 	}

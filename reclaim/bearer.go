@@ -1,11 +1,9 @@
 package reclaim
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,12 +19,13 @@ import (
 // last tick of the kernel's clock, may be off. When in doubt the process is the older one.
 const clockSlack = time.Second
 
-// initialPIDs is PROC_PID_INIT_INO of the kernel's proc_ns.h.
-const initialPIDs = 0xEFFFFFFC
+// InitialPIDNamespace is the inode of the PID namespace that a machine starts with:
+// PROC_PID_INIT_INO of the kernel's proc_ns.h.
+const InitialPIDNamespace = 0xEFFFFFFC
 
 // bearer makes the finding on a lock that names a PID and that nobody has open.
 func (p *Processes) bearer(s Subject) lockmgr.Finding {
-	if ns := p.proc.namespace(int32(os.Getpid()), "pid"); ns != initialPIDs {
+	if ns := p.proc.namespace(int32(os.Getpid()), "pid"); ns != InitialPIDNamespace {
 		return lockmgr.Finding{Reason: fmt.Sprintf("can't see whether a process outside our PID namespace bears the PID %d", s.PID)}
 	}
 	if _, err := os.Stat(p.proc.of(1, "status")); err != nil {
@@ -86,21 +85,11 @@ func (p *Processes) bears(pid, wanted int32) bool {
 // reaches reports whether a process may reach what lies on a device: it, or a mount like
 // ours, is mounted in its namespace. Yes if that can't be seen.
 func (p *Processes) reaches(pid int32, dev uint64) bool {
-	f, err := os.Open(p.proc.of(pid, "mountinfo"))
-	if err != nil {
-		return !vanished(err)
-	}
-	defer f.Close()
-	want := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20) // overlay's options can be long
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) > 2 && fields[2] == want || slices.Contains(fields, "fuse.sessionlockfs") {
-			return true
-		}
-	}
-	return lines.Err() != nil
+	ours := ofDevice(dev)
+	is, err := p.proc.anyMount(pid, func(mount []string) bool {
+		return ours(mount) || slices.Contains(mount, "fuse.sessionlockfs")
+	})
+	return is || err != nil && !vanished(err)
 }
 
 // sinceBoot is a start time of /proc/PID/stat as the time since boot. USER_HZ is 100 on every

@@ -19,7 +19,7 @@ func bare(t *testing.T, pid int32, written time.Time) Subject {
 }
 
 func TestBearer(t *testing.T) {
-	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != initialPIDs {
+	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != InitialPIDNamespace {
 		t.Skip("not in the initial PID namespace")
 	}
 	c := startCat(t)
@@ -66,7 +66,7 @@ func TestBearerHasItOpen(t *testing.T) {
 
 // Who only reads it holds nothing, but while it is read nobody is sure of anything.
 func TestBearerIsRead(t *testing.T) {
-	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != initialPIDs {
+	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != InitialPIDNamespace {
 		t.Skip("not in the initial PID namespace")
 	}
 	p, path := New(Options{Features: Probe()}), lockFile(t)
@@ -100,7 +100,7 @@ func readerOf(t *testing.T, path string) child {
 
 // Of two processes that may have written it neither is its owner: with the other it lives on.
 func TestBearersAreSeveral(t *testing.T) {
-	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != initialPIDs {
+	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != InitialPIDNamespace {
 		t.Skip("not in the initial PID namespace")
 	}
 	needRoot(t)

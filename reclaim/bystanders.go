@@ -81,21 +81,31 @@ func (p *Processes) eachOther(visit func(pid int32)) {
 	}
 }
 
-// mounts tells whether a process's mount namespace has the device mounted. The third field
-// of a line of mountinfo is major:minor.
+// mounts tells whether a process's mount namespace has the device mounted.
 func (p procfs) mounts(pid int32, dev uint64) (bool, error) {
+	return p.anyMount(pid, ofDevice(dev))
+}
+
+// anyMount tells whether one of the mounts that a process sees is such a one: it is asked
+// about the fields of each line of mountinfo, see proc_pid_mountinfo(5).
+func (p procfs) anyMount(pid int32, is func(mount []string) bool) (bool, error) {
 	f, err := os.Open(p.of(pid, "mountinfo"))
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
-	want := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20) // overlay's options can be long
 	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) > 2 && fields[2] == want {
+		if is(strings.Fields(lines.Text())) {
 			return true, nil
 		}
 	}
 	return false, lines.Err()
+}
+
+// ofDevice tells the mounts of a device: their third field is major:minor.
+func ofDevice(dev uint64) func(mount []string) bool {
+	want := fmt.Sprintf("%d:%d", unix.Major(dev), unix.Minor(dev))
+	return func(mount []string) bool { return len(mount) > 2 && mount[2] == want }
 }

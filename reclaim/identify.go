@@ -51,7 +51,7 @@ func New(o Options) *Processes {
 		p.proxies[name[:min(len(name), 15)]] = true // the kernel cuts commands to 15 bytes
 	}
 	if o.Helpers == nil {
-		o.Helpers = defaultHelpers()
+		o.Helpers = DefaultHelpers()
 	}
 	p.SetHelpers(o.Helpers)
 	return p

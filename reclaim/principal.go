@@ -14,8 +14,8 @@ import (
 // Rule 7: shell scripts make and remove locks with programs that end at once. Such a helper
 // acts for the shell that is its parent, and a subshell is its shell.
 
-// defaultHelpers are the programs that act for their shell.
-func defaultHelpers() []string {
+// DefaultHelpers are the programs with which shell scripts make and remove locks (rule 7).
+func DefaultHelpers() []string {
 	return []string{"mkdir", "ln", "touch", "rm", "rmdir", "mv", "lockfile", "dotlockfile",
 		"lockfile-create", "lockfile-remove", "shlock"}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"sessionlockfs/lockmgr"
+	"sessionlockfs/reclaim"
 )
 
 // Flags are what the command line says: more than a file has to, and before it.
@@ -23,12 +24,6 @@ type Flags struct {
 type Config struct {
 	Policy  lockmgr.Policy
 	Helpers []string // programs that act for the shell that started them (rule 7)
-}
-
-// defaultHelpers are the programs with which shell scripts make and remove locks (rule 7).
-func defaultHelpers() []string {
-	return []string{"mkdir", "ln", "touch", "rm", "rmdir", "mv", "lockfile", "dotlockfile",
-		"lockfile-create", "lockfile-remove", "shlock"}
 }
 
 // Load reads the file that the flags name, and applies the flags.
@@ -63,7 +58,7 @@ func resolve(file File, flags Flags) Config {
 		policy.Data = file.Data
 	}
 	policy.Data = append(policy.Data, flags.Data...)
-	helpers := defaultHelpers()
+	helpers := reclaim.DefaultHelpers()
 	if file.Helpers != nil {
 		helpers = file.Helpers
 	}

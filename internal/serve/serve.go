@@ -183,14 +183,11 @@ func (s *server) lookAtProcesses() (err error) {
 	if err != nil {
 		return fmt.Errorf("deaths can't be watched: %w", err)
 	}
-	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != initialPIDNamespace {
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != fmt.Sprintf("pid:[%d]", reclaim.InitialPIDNamespace) {
 		s.warn("not in the initial PID namespace: locks of processes outside it are protected, but never known to be orphans")
 	}
 	return nil
 }
-
-// initialPIDNamespace is PROC_PID_INIT_INO of the kernel's proc_ns.h.
-const initialPIDNamespace = "pid:[4026531836]"
 
 // ownProcfs is a proc file system of our own PID namespace: /proc, or where /proc is of
 // another namespace, one that is mounted nowhere.
