@@ -41,8 +41,11 @@ func (p *Processes) bearer(s Subject) lockmgr.Finding {
 		if !p.bears(pid, s.PID) || !everybody && !p.reaches(pid, s.Inode.Dev) {
 			continue
 		}
-		id, err := p.identityOf(pid)
-		if err != nil || p.Alive(id) == lockmgr.Dead {
+		id, ok := patiently(&p.waits, pid, muchPatience, func() (lockmgr.Identity, error) { return p.identityOf(pid) })
+		if !ok && unix.Kill(int(pid), 0) != unix.ESRCH {
+			return lockmgr.Finding{Reason: fmt.Sprintf("can't look at the process with PID %d", pid)}
+		}
+		if !ok || p.Alive(id) == lockmgr.Dead {
 			continue
 		}
 		owner := p.Describe(id)

@@ -107,7 +107,7 @@ func TestBearersAreSeveral(t *testing.T) {
 	c := start(t, exec.Command("unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo; read x"))
 	c.line(t)
 	f := New(Options{Features: Probe()}).Judge(bare(t, 1, time.Now()))
-	if f.Verdict != lockmgr.Alive || f.Owner.Known() || !strings.Contains(f.Reason, "and so does sh") {
+	if f.Verdict != lockmgr.Alive || f.Owner.Known() || !strings.Contains(f.Reason, "and so does") {
 		t.Errorf("%v by %d, %q", f.Verdict, f.Owner.PID, f.Reason)
 	}
 }

@@ -30,6 +30,7 @@
 //	watching.go    who watches a directory
 //	judge.go       verdicts on untracked locks, by who has them open; bearer.go by the PID they name
 //	principal.go   for whom a helper program or a subshell acts
+//	patience.go    what may wait for others, and for how long
 //	bystanders.go  processes that a mount concerns
 //
 // # PID namespaces

@@ -32,6 +32,7 @@ type Processes struct {
 	helpers  atomic.Pointer[map[string]bool]
 	known    *describedCache
 	watching *watchCache
+	waits    waits
 }
 
 // New makes a Processes. It opens nothing and needs no closing.
@@ -44,7 +45,7 @@ func New(o Options) *Processes {
 	}
 	p := &Processes{
 		features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache(), known: newDescribedCache(),
-		watching: &watchCache{answers: map[watchQuestion]watchAnswer{}},
+		watching: &watchCache{answers: map[watchQuestion]watchAnswer{}}, waits: waits{stuck: map[int32]int{}},
 	}
 	p.proxies = make(map[string]bool, len(o.Proxies))
 	for _, name := range o.Proxies {

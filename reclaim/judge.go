@@ -48,7 +48,7 @@ func (p *Processes) JudgeAll(subjects []Subject) []lockmgr.Finding {
 	c := newCensus(subjects)
 	if len(c.byName) > 0 {
 		for range 2 {
-			if err := c.take(p.proc); err != nil {
+			if err := c.take(p); err != nil {
 				c.failed = err
 				break
 			}
@@ -167,37 +167,54 @@ func (c *census) everybodyFound() bool {
 }
 
 // take looks at every process but our own.
-func (c *census) take(proc procfs) error {
-	pids, err := proc.pids()
+func (c *census) take(p *Processes) error {
+	pids, err := p.proc.pids()
 	if err != nil {
 		return err
 	}
 	for _, pid := range pids {
 		if int(pid) != os.Getpid() {
-			c.visit(proc, pid)
+			c.visit(p, pid)
 		}
 	}
 	return nil
 }
 
-func (c *census) visit(proc procfs, pid int32) {
-	hidden := false
-	s := proc.descriptors(pid, func(d descriptor) bool {
-		found, sight := c.match(d)
-		hidden = hidden || sight == opaque
-		for _, i := range found {
-			who := c.holders
-			if !c.subjects[i].KeepsOpen && !d.writable() {
-				who = c.readers
+// visit looks at one. What its links lead to is not told while it is inside execve(2): then
+// it may have anything open.
+func (c *census) visit(p *Processes, pid int32) {
+	type glance struct {
+		holds, reads []int // subjects
+		hidden       bool
+	}
+	got, ok := patiently(&p.waits, pid, muchPatience, func() (g glance, _ error) {
+		s := p.proc.descriptors(pid, func(d descriptor) bool {
+			found, sight := c.match(d)
+			for _, i := range found {
+				if c.subjects[i].KeepsOpen || d.writable() {
+					g.holds = append(g.holds, i)
+				} else {
+					g.reads = append(g.reads, i)
+				}
 			}
-			if !slices.Contains(who[i], pid) {
-				who[i] = append(who[i], pid)
-			}
-		}
-		return hidden
+			g.hidden = sight == opaque
+			return g.hidden
+		})
+		g.hidden = g.hidden || s == opaque
+		return g, nil
 	})
-	if hidden || s == opaque {
+	note(c.holders, got.holds, pid)
+	note(c.readers, got.reads, pid)
+	if !ok || got.hidden {
 		c.opaque = append(c.opaque, pid)
+	}
+}
+
+func note(who map[int][]int32, subjects []int, pid int32) {
+	for _, i := range subjects {
+		if !slices.Contains(who[i], pid) {
+			who[i] = append(who[i], pid)
+		}
 	}
 }
 

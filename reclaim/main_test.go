@@ -2,6 +2,7 @@ package reclaim
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,6 +41,8 @@ func TestMain(m *testing.M) {
 		zombieLeader()
 	case "exec-from-thread":
 		execFromThread()
+	case "exec-holding":
+		execHolding()
 	case "named cat":
 		namedCat()
 	}
@@ -79,6 +82,26 @@ func namedCat() {
 	fmt.Println("named")
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	os.Exit(0)
+}
+
+// argEnv is what a helper process is to know.
+const argEnv = "RECLAIM_TEST_ARG"
+
+// execHolding has a program run, says its PID, and becomes cat with a file open that is to be
+// closed by that. Its argument is the program and the file.
+func execHolding() {
+	program, file, _ := strings.Cut(os.Getenv(argEnv), ":")
+	worker := exec.Command(program)
+	pipe, _ := worker.StdinPipe()
+	if err := worker.Start(); err != nil {
+		panic(err)
+	}
+	if _, err := os.Open(file); err != nil {
+		panic(err)
+	}
+	fmt.Println(worker.Process.Pid)
+	_, _ = bufio.NewReader(io.LimitReader(os.Stdin, 1)).ReadByte()
+	panic(errors.Join(syscall.Exec("/bin/cat", []string{"cat"}, nil), pipe.Close()))
 }
 
 // child is a process of the test.

@@ -1,6 +1,7 @@
 package reclaim
 
 import (
+	"errors"
 	"os"
 	"path"
 	"slices"
@@ -36,8 +37,8 @@ const forkNoExec = 0x40
 // locks, as Identify names its own. byHelper says that it is a helper program (for its
 // shell, or where that is gone or never was, for itself) or a subshell (for its shell).
 //
-// What it reads of the parent may wait while that is inside execve(2), which may wait for
-// an answer of ours: it must not be called with a turn taken.
+// It does not wait for a parent that stands inside execve(2), and so may wait for an answer of
+// ours: that is no shell, for all we know, after patience, once.
 func (p *Processes) Acting(tid uint32) (id lockmgr.Identity, byHelper bool) {
 	c, ok := p.identify(tid)
 	if !ok || c.proxy {
@@ -113,21 +114,27 @@ func (p *Processes) shell(pid int32) (caller, bool) {
 	if pid <= 0 {
 		return caller{}, false
 	}
+	return patiently(&p.waits, pid, patience, func() (caller, error) { return p.lookAtShell(pid) })
+}
+
+var errNoShell = errors.New("it is no shell")
+
+func (p *Processes) lookAtShell(pid int32) (caller, error) {
 	before, err := p.process(pid)
 	if err != nil {
-		return caller{}, false
+		return caller{}, errNoShell
 	}
 	c, err := p.callerOf(pid, before, 0)
 	if err != nil {
-		return caller{}, false
+		return caller{}, errNoShell
 	}
 	if c.shell = p.isShell(pid, c.comm); !c.shell {
-		return caller{}, false
+		return caller{}, errNoShell
 	}
 	if again, err := p.process(pid); err != nil || again != before {
-		return caller{}, false
+		return caller{}, errNoShell
 	}
-	return c, true
+	return c, nil
 }
 
 // process is the pidfs inode of a process, 0 where the kernel has none.
@@ -143,11 +150,12 @@ func (p *Processes) process(pid int32) (uint64, error) {
 func (p *Processes) shellsAbove(pid int32) (found []lockmgr.Process) {
 	ns := p.proc.namespace(pid, "pid")
 	for range maxAncestors {
-		st, err := p.proc.stat(pid)
-		if err != nil || st.parent <= 0 || p.proc.namespace(st.parent, "pid") != ns {
+		parent := p.parent(pid)
+		above, ok := patiently(&p.waits, parent, patience, func() (uint64, error) { return p.proc.namespace(parent, "pid"), nil })
+		if parent <= 0 || !ok || above != ns {
 			return found
 		}
-		pid = st.parent
+		pid = parent
 		if c, ok := p.shell(pid); ok {
 			shell := lockmgr.Process{Identity: c.identity, NSPIDs: []int32{pid}}
 			p.readStatus(&shell)
@@ -155,6 +163,15 @@ func (p *Processes) shellsAbove(pid int32) (found []lockmgr.Process) {
 		}
 	}
 	return found
+}
+
+// parent is read from status, which never waits; 0 if there is none.
+func (p *Processes) parent(pid int32) int32 {
+	text, _ := p.proc.status(pid)
+	if ids := statusNumbers(text, "PPid"); len(ids) == 1 {
+		return int32(ids[0])
+	}
+	return 0
 }
 
 // SetHelpers says which programs act for their shell from now on.
