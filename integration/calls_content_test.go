@@ -163,16 +163,29 @@ func callFallocate(o operation) call {
 		if err := unix.Fallocate(c.fd(o.slot), mode, o.offset, int64(o.length)); err != nil {
 			return "", err
 		}
+		if mode&unix.FALLOC_FL_PUNCH_HOLE != 0 {
+			return fmt.Sprintf("punched %t", c.isHole(o)), nil
+		}
 		var st unix.Stat_t
 		err := unix.Fstat(c.fd(o.slot), &st)
 		return fmt.Sprintf("enough %t", st.Blocks*512 >= int64(o.length)), err
 	}}
 }
 
+// isHole says whether the whole blocks in the operation's range have no data.
+func (c *caller) isHole(o operation) bool {
+	const block = 4096
+	defer c.stay(o.slot)()
+	start, end := (o.offset+block-1)/block*block, (o.offset+int64(o.length))/block*block
+	data, err := unix.Seek(c.fd(o.slot), start, unix.SEEK_DATA)
+	return end <= start || err == unix.ENXIO || err == nil && data >= end
+}
+
 // allocates says whether the operation may leave blocks that are allocated and not written. Whether those are data or a
 // hole depends on what of them is in the page cache of ext4 (mapping_seek_hole_data), and so on how far was read ahead.
+// A write to a mapped page of a hole allocates as much as the folio in the cache has (ext4_page_mkwrite).
 func (o operation) allocates() bool {
-	return o.kind.name == "fallocate" && o.fallocateMode()&unix.FALLOC_FL_PUNCH_HOLE == 0
+	return o.kind.name == "map" || o.kind.name == "fallocate" && o.fallocateMode()&unix.FALLOC_FL_PUNCH_HOLE == 0
 }
 
 func (o operation) fallocateMode() uint32 {

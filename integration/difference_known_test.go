@@ -21,12 +21,17 @@ type fuseDifference struct {
 	instead func(bare, mount string) bool
 	// skipped is for a call that leaves something behind: nobody makes it.
 	skipped bool
+	// before is made on both sides before the call, where the kernel may go by what it knows and does not ask.
+	before func(*caller, operation)
 }
 
 func fuseDifferences() []fuseDifference {
 	const sameForWrites = "fuse_setattr() takes away what says that set-id bits must go, which setattr_prepare() would refuse " +
 		"a stranger: what is left is the request that comes before every write to such a file (file_remove_privs)"
 	const truncatesAfter = "fuse_direct_IO() truncates a file to the size it has, when a write past that has failed"
+	const goesByMode = "may_linkat() goes by the mode that was known before somebody's write took set-id bits away: " +
+		"fuse_perform_write() has only what a write changes asked for again"
+	pipeTimes := strings.NewReplacer("mtime+ ctime+", "mtime= ctime=", "mtime- ctime+", "mtime= ctime=")
 	return []fuseDifference{
 		{call: "chown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
 		{call: "fchown", when: strangerTakesSetID, reason: sameForWrites, answer: "ok "},
@@ -56,12 +61,16 @@ func fuseDifferences() []fuseDifference {
 			reason: "fuse_cache_write_iter() takes set-id bits away (file_remove_privs) before it asks whether there is room",
 		},
 		{
-			call: "fallocate", when: ownerReachesTooFar, skipped: true,
+			call: "fallocate", when: ownerAllocatesTooFar, skipped: true,
 			reason: "fuse_file_fallocate() takes set-id bits away (file_modified) before it asks whether there is room",
 		},
 		{
 			call: "copy", when: copiesDirectly, skipped: true,
 			reason: "__fuse_copy_file_range() does not say that a descriptor is for direct I/O, so nothing has to be aligned",
+		},
+		{
+			call: "sendfile", when: sendsUnaligned, skipped: true,
+			reason: "fuse_direct_IO() sends what is in the caller's memory, and not where: pages are spliced as they lie",
 		},
 		{call: "write", when: failingMakesOld, reason: truncatesAfter, skipped: true},
 		{call: "pwrite", when: failingMakesOld, reason: truncatesAfter, skipped: true},
@@ -85,9 +94,11 @@ func fuseDifferences() []fuseDifference {
 		{
 			call: "write", when: always, reason: "pipe_write() updates no times where fuse_init_inode() has set S_NOCMTIME",
 			instead: func(bare, mount string) bool {
-				return strings.Contains(bare, " | 01") && strings.Replace(bare, "mtime+ ctime+", "mtime= ctime=", 1) == mount
+				return strings.Contains(bare, " | 01") && pipeTimes.Replace(bare) == mount
 			},
 		},
+		{call: "link", when: always, reason: goesByMode, before: lookAtSource},
+		{call: "linkfd", when: always, reason: goesByMode, before: lookAtSource},
 	}
 }
 
@@ -98,15 +109,33 @@ func failedDirectly(bare, mount string) bool {
 	return strings.Contains(bare, failedDirect) && strings.Replace(bare, "mtime= ctime=", "mtime+ ctime+", 1) == mount
 }
 
-// failingMakesOld tells the direct writes that, if they fail, take the place of a time that could be seen later.
+// failingMakesOld tells the direct writes that, if they fail, change something that can be seen later: a time that no clock
+// gave, or set-id bits.
 func failingMakesOld(c *caller, o operation) bool {
 	var st unix.Stat_t
-	return c != nil && c.isDirect(o.slot) && unix.Fstat(c.fd(o.slot), &st) == nil && timeText(st.Mtim) != "now"
+	return c != nil && c.isDirect(o.slot) && unix.Fstat(c.fd(o.slot), &st) == nil &&
+		(timeText(st.Mtim) != "now" || st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0)
+}
+
+// lookAtSource asks for the attributes of what gets a name, as ln(1) does.
+func lookAtSource(c *caller, o operation) {
+	var st unix.Stat_t
+	if o.kind.name == "linkfd" {
+		unix.Fstat(c.fd(o.slot), &st)
+		return
+	}
+	unix.Fstatat(c.dir(o), o.path, &st, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // copiesDirectly tells copies of which one side at least is open for direct I/O.
 func copiesDirectly(c *caller, o operation) bool {
 	return c != nil && (c.isDirect(o.slot) || c.isDirect(o.slot2))
+}
+
+// sendsUnaligned tells what goes from the middle of a page to a file that is open for direct I/O.
+func sendsUnaligned(c *caller, o operation) bool {
+	const sector = 512
+	return c != nil && c.isDirect(o.slot) && o.offset2%sector != 0
 }
 
 // typeAndOwner are the first words of what a statx answers, without the permissions.
@@ -138,6 +167,12 @@ func ownerReachesTooFar(c *caller, o operation) bool {
 		st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0
 }
 
+// ownerAllocatesTooFar leaves out the modes that are refused before that.
+func ownerAllocatesTooFar(c *caller, o operation) bool {
+	const known = unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_ZERO_RANGE
+	return o.fallocateMode()&^known == 0 && ownerReachesTooFar(c, o)
+}
+
 // strangerTakesSetID tells a change of the owner to the same, by somebody else, of a file that would lose set-id bits by it.
 func strangerTakesSetID(c *caller, o operation) bool {
 	if uid, gid := o.newOwner(); uid != -1 || gid != -1 || c.user.uid == 0 {
@@ -163,9 +198,12 @@ func (c *caller) statOwned(o operation, st *unix.Stat_t) error {
 	return unix.Fstat(c.fd(o.slot), st)
 }
 
-// knownAnswer is what the bare side says instead of making the call.
+// knownAnswer is what a side says instead of making the call.
 func (c *caller) knownAnswer(o operation) (string, bool) {
 	for _, known := range fuseDifferences() {
+		if known.before != nil && known.call == o.kind.name {
+			known.before(c, o)
+		}
 		if known.skipped && known.call == o.kind.name && known.when(c, o) {
 			return "skipped", true
 		}

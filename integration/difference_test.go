@@ -193,7 +193,8 @@ func firstDifference(operations []operation, mount, bare []string) int {
 
 func haveAllocated(operations []operation, results []string) bool {
 	for i, o := range operations {
-		if o.allocates() && strings.HasPrefix(results[i], "ok") || strings.Contains(results[i], failedDirect) {
+		done := strings.HasPrefix(results[i], "ok") && !strings.HasPrefix(results[i], "ok beyond")
+		if o.allocates() && done || strings.Contains(results[i], failedDirect) {
 			return true
 		}
 	}
