@@ -55,7 +55,11 @@ func mountCommand() *cobra.Command {
 			if background {
 				return inBackground(cmd, c)
 			}
-			return serve.Run(c)
+			c.Version = versionText()
+			if served, err := serve.Served(c); served {
+				return err
+			}
+			return serve.Hold(c, func(source, point string) []string { return again(cmd, source, point) })
 		},
 	}
 	f := cmd.Flags()
@@ -135,36 +139,36 @@ func inBackground(cmd *cobra.Command, c serve.Config) error {
 			return err
 		}
 	}
-	again := append([]string{"mount"}, sameFlags(cmd)...)
-	again = append(again, "--", source)
-	if point != source {
-		again = append(again, point)
-	}
-	if err := cli.Background(again, c.LogFile); err != nil {
+	if err := cli.Background(again(cmd, source, point), c.LogFile); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "mounted over %s, log in %s\n", point, c.LogFile)
 	return nil
 }
 
+// again is the command line that mounts as this one does, but in the foreground and from anywhere.
+func again(cmd *cobra.Command, source, point string) []string {
+	return append(append([]string{"mount"}, sameFlags(cmd)...), "--", source, point)
+}
+
 // sameFlags are the flags of a command but for those that say how it runs.
-func sameFlags(cmd *cobra.Command) (again []string) {
+func sameFlags(cmd *cobra.Command) (flags []string) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch values, isList := f.Value.(pflag.SliceValue); {
 		case f.Name == "background" || f.Name == "log-file":
 		case f.Name == "config":
 			if abs, err := filepath.Abs(f.Value.String()); err == nil {
-				again = append(again, "--config="+abs)
+				flags = append(flags, "--config="+abs)
 			}
 		case isList:
 			for _, value := range values.GetSlice() {
-				again = append(again, "--"+f.Name+"="+value)
+				flags = append(flags, "--"+f.Name+"="+value)
 			}
 		default:
-			again = append(again, "--"+f.Name+"="+f.Value.String())
+			flags = append(flags, "--"+f.Name+"="+f.Value.String())
 		}
 	})
-	return again
+	return flags
 }
 
 func unmountCommand() *cobra.Command {

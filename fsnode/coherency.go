@@ -16,12 +16,6 @@ type kernel interface {
 	PruneNotify(nodes []uint64) fuse.Status
 }
 
-// Init is told by go-fuse what to talk to, before the first request.
-func (fs *FS) Init(server *fuse.Server) {
-	fs.kernel = server
-	go fs.relieve()
-}
-
 // version tells the states of an inode apart.
 type version struct {
 	size              int64

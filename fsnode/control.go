@@ -109,18 +109,14 @@ func (fs *FS) setControlAttr(node uint64, out *fuse.AttrOut) fuse.Status {
 
 // openControl opens a control file; what it says is settled here.
 func (fs *FS) openControl(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
-	h := &handle{fd: -1}
+	h := &handle{fd: -1, control: in.NodeId}
 	writing := in.Flags&unix.O_ACCMODE != unix.O_RDONLY
 	switch in.NodeId {
 	case locksNode, metricsNode:
 		if writing {
 			return fuse.EACCES
 		}
-		say := fs.dump
-		if in.NodeId == metricsNode {
-			say = fs.measure
-		}
-		text, err := say()
+		text, err := fs.said(in.NodeId)()
 		if err != nil {
 			return status(err)
 		}
@@ -135,6 +131,17 @@ func (fs *FS) openControl(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	out.Fh = fs.handles.add(h)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH
 	return fuse.OK
+}
+
+// said is what a control file that can be read says; nil of any other.
+func (fs *FS) said(node uint64) func() ([]byte, error) {
+	switch node {
+	case locksNode:
+		return fs.dump
+	case metricsNode:
+		return fs.measure
+	}
+	return nil
 }
 
 // writeControl carries out one command: one write is one command.

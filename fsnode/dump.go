@@ -20,10 +20,14 @@ type Dump struct {
 type MountDump struct {
 	Source     string    `json:"source"`
 	Mountpoint string    `json:"mountpoint"`
-	PID        int       `json:"pid"`
+	PID        int       `json:"pid"`        // of the server, another one after a crash or an upgrade
+	HolderPID  int       `json:"holder_pid"` // of the process that lasts as long as the mount
+	Release    string    `json:"release"`
 	UID        int       `json:"uid"`
 	BootID     string    `json:"boot_id"`
-	StartedAt  time.Time `json:"started_at"`
+	StartedAt  time.Time `json:"started_at"` // of the server
+	// Upgrade tells of the last upgrade, if there was one: when, and why it failed.
+	Upgrade json.RawMessage `json:"upgrade,omitempty"`
 }
 
 // LockDump tells of one lock.
@@ -71,7 +75,12 @@ func (fs *FS) dump() ([]byte, error) {
 }
 
 func (fs *FS) dumpMount() MountDump {
+	var news json.RawMessage
+	if text := fs.news.Load(); text != nil {
+		news = *text
+	}
 	return MountDump{
+		HolderPID: fs.Holder, Release: fs.Config.Version, Upgrade: news,
 		Source: fs.Root.Name(), Mountpoint: fs.Mountpoint, PID: fs.self, UID: os.Getuid(),
 		BootID: fs.BootID, StartedAt: fs.started,
 	}
@@ -104,3 +113,6 @@ func (fs *FS) dumpLock(l lockmgr.Lock) LockDump {
 	}
 	return d
 }
+
+// SetNews has the dump tell of an upgrade; the text is JSON.
+func (fs *FS) SetNews(text []byte) { fs.news.Store(&text) }

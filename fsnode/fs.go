@@ -3,6 +3,7 @@ package fsnode
 import (
 	"fmt"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -46,6 +47,11 @@ type Config struct {
 	Log        zerolog.Logger
 	CacheTime  time.Duration // how long the kernel may believe us about what is no lock
 	BootID     string        // for the dump
+	Remains    *Remains      // of an earlier server, and for a later one
+	Keeper     Keeper        // of what is open, for a later server
+	Sweeper    Sweeper       // removes locks through the mount
+	Holder     int           // PID of the process that holds the mount
+	Version    string        // which release of the program serves
 	ForAll     bool          // mounted by root for everybody: the kernel checks permissions, we create as the caller
 }
 
@@ -66,8 +72,11 @@ type FS struct {
 	kernel   kernel
 	pressure *pressure
 	proc     int // O_PATH descriptor of /proc/self/fd
-	self     int
-	started  time.Time
+
+	news         atomic.Pointer[[]byte] // JSON that the dump passes on
+	setxattrSize int                    // of the fixed part of SETXATTR after the header; set before the first request
+	self         int
+	started      time.Time
 }
 
 // New makes the file system of a real directory.
@@ -85,7 +94,7 @@ func New(c Config) (*FS, error) {
 	fs := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		Config:        c,
-		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), pressure, firstNode),
+		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), pressure, c.Remains),
 		handles:       newHandleTable(),
 		pressure:      pressure,
 		proc:          proc,
@@ -101,7 +110,6 @@ func New(c Config) (*FS, error) {
 	return fs, nil
 }
 
-// addRoot makes node 1, which the kernel never looks up and never forgets.
 func (fs *FS) addRoot() error {
 	fd, err := fs.reopen(int(fs.Root.Fd()), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
@@ -112,9 +120,7 @@ func (fs *FS) addRoot() error {
 		unix.Close(fd)
 		return err
 	}
-	fs.inodes.last = fuse.FUSE_ROOT_ID - 1
-	fs.inodes.keep(fd, &st)
-	fs.inodes.last = firstNode - 1
+	fs.inodes.addRoot(fd, &st)
 	return nil
 }
 

@@ -16,6 +16,8 @@ type handle struct {
 	dir    *dirStream       // of a directory
 	text   []byte           // of a control file: what it said when it was opened
 
+	control uint64 // node of the control file that it is, if node is nil
+
 	mu   sync.Mutex // guards view
 	view []byte     // a held lock as rendered when this handle read its start
 }
@@ -43,6 +45,14 @@ func (t *handleTable) add(h *handle) uint64 {
 	t.last++
 	t.open[t.last] = h
 	return t.last
+}
+
+// restore enters a handle of an earlier server.
+func (t *handleTable) restore(fh uint64, h *handle) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open[fh] = h
+	t.last = max(t.last, fh)
 }
 
 // file finds a handle; nil if there is none.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"sessionlockfs/lockmgr"
@@ -23,8 +24,9 @@ type inode struct {
 	deniable atomic.Bool // it had a name whose writes may be refused (guard.go)
 	told     told
 
-	lookups uint64 // how many references the kernel has; guarded by inodeTable.mu
-	used    uint64 // when it was last looked up, by inodeTable.clock; guarded by inodeTable.mu
+	record  *nodeRecord // what a later server finds of it; guarded by inodeTable.mu
+	lookups uint64      // how many references the kernel has; guarded by inodeTable.mu
+	used    uint64      // when it was last looked up, by inodeTable.clock; guarded by inodeTable.mu
 }
 
 func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
@@ -38,22 +40,27 @@ type inodeTable struct {
 	mu       sync.RWMutex
 	numbers  *numbering
 	pressure *pressure
+	remains  *Remains
 
 	byNode map[uint64]*inode
 	byReal map[lockmgr.InodeID]*inode
-	pins   map[lockmgr.InodeID]int // how many references we have
-	last   uint64                  // the last node id given
-	clock  uint64                  // counts references
-	ended  uint64                  // counts inodes that are not in use any more
+	pins   map[lockmgr.InodeID]int         // how many references we have
+	lost   map[lockmgr.InodeID]*nodeRecord // inodes of an earlier server that were not found again
+	gone   map[uint64]*nodeRecord          // the same by node
+	last   uint64                          // the last node id given
+	clock  uint64                          // counts references
+	ended  uint64                          // counts inodes that are not in use any more
 }
 
-func newInodeTable(numbers *numbering, pressure *pressure, firstNode uint64) *inodeTable {
+func newInodeTable(numbers *numbering, pressure *pressure, remains *Remains) *inodeTable {
 	return &inodeTable{
-		numbers: numbers, pressure: pressure,
+		numbers: numbers, pressure: pressure, remains: remains,
 		byNode: map[uint64]*inode{},
 		byReal: map[lockmgr.InodeID]*inode{},
 		pins:   map[lockmgr.InodeID]int{},
 		last:   firstNode - 1,
+		lost:   map[lockmgr.InodeID]*nodeRecord{},
+		gone:   map[uint64]*nodeRecord{},
 	}
 }
 
@@ -82,9 +89,7 @@ func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode 
 	t.mu.Lock()
 	n, known := t.byReal[real]
 	if !known {
-		t.last++
-		n = &inode{id: t.last, real: real, fd: fd, link: strconv.Itoa(fd), mode: st.Mode & unix.S_IFMT, ino: ino}
-		t.byNode[n.id], t.byReal[real] = n, n
+		n = t.enter(&inode{real: real, fd: fd, link: strconv.Itoa(fd), mode: st.Mode & unix.S_IFMT, ino: ino})
 	}
 	count(n)
 	t.clock++
@@ -99,16 +104,85 @@ func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode 
 	return n
 }
 
+// enter gives a new inode its node, which is the one it had if it was lost. Caller holds t.mu.
+func (t *inodeTable) enter(n *inode) *inode {
+	if rec := t.lost[n.real]; rec != nil {
+		n.id, n.record, n.lookups, n.ino = rec.id, rec, rec.lookups, rec.seen
+		delete(t.lost, n.real)
+		delete(t.gone, n.id)
+	} else {
+		t.last++
+		n.id = t.last
+		n.record = t.remains.keep(n)
+	}
+	t.byNode[n.id], t.byReal[n.real] = n, n
+	return n
+}
+
+// addRoot makes node 1, which the kernel never looks up and never forgets.
+func (t *inodeTable) addRoot(fd int, st *unix.Stat_t) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := &inode{id: fuse.FUSE_ROOT_ID, real: realID(st), fd: fd, link: strconv.Itoa(fd), mode: unix.S_IFDIR, ino: st.Ino}
+	t.byNode[n.id], t.byReal[n.real] = n, n
+	t.pins[n.real]++
+}
+
+// takeBack ends a reference that remember gave and the kernel is not told of.
+func (t *inodeTable) takeBack(n *inode) {
+	t.mu.Lock()
+	n.lookups--
+	t.dropUnused(n)
+}
+
 // forget takes n of the kernel's references back.
 func (t *inodeTable) forget(id, n uint64) {
 	t.mu.Lock()
 	node := t.byNode[id]
 	if node == nil {
+		t.forgetLost(id, n)
 		t.mu.Unlock()
 		return
 	}
 	node.lookups -= min(n, node.lookups)
+	if rec := node.record; rec != nil {
+		rec.lookups -= min(n, rec.lookups)
+	}
 	t.dropUnused(node)
+}
+
+// forgetLost is forget for an inode that was not found again. Caller holds t.mu.
+func (t *inodeTable) forgetLost(id, n uint64) {
+	rec := t.gone[id]
+	if rec == nil {
+		return
+	}
+	if rec.lookups -= min(n, rec.lookups); rec.lookups == 0 {
+		delete(t.lost, lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino})
+		delete(t.gone, id)
+		t.remains.drop(rec)
+	}
+}
+
+// answered counts a reference that the kernel is about to have, for a later server.
+func (t *inodeTable) answered(id, dir uint64, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.byNode[id]; n != nil && n.record != nil {
+		n.record.lookups++
+		if name != "" {
+			n.record.move(dir, name)
+		}
+	}
+}
+
+// moved tells where an inode is found from now on.
+func (t *inodeTable) moved(real lockmgr.InodeID, dir uint64, name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.byReal[real]; n != nil {
+		n.record.move(dir, name)
+	}
 }
 
 // pin and unpin keep the inode whatever the kernel forgets.
@@ -137,6 +211,7 @@ func (t *inodeTable) dropUnused(n *inode) {
 	if unused {
 		delete(t.byNode, n.id)
 		delete(t.byReal, n.real)
+		t.remains.drop(n.record)
 		t.ended++
 	}
 	t.mu.Unlock()

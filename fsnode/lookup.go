@@ -58,7 +58,7 @@ func (fs *FS) lookupLock(dir *inode, name string, c *caller, out *fuse.EntryOut)
 	n := fs.inodes.remember(fd, st) // before it can be tracked, so that its number stays its own
 	sight := turn.Look(c.who(), n.real, creating)
 	if sight == lockmgr.Hidden {
-		fs.inodes.forget(n.id, 1)
+		fs.inodes.takeBack(n)
 		return fuse.ENOENT
 	}
 	fs.answerLock(n, st, sight, out)

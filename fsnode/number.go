@@ -1,7 +1,8 @@
 package fsnode
 
 import (
-	"hash/maphash"
+	"encoding/binary"
+	"hash/fnv"
 	"sync"
 
 	"sessionlockfs/lockmgr"
@@ -14,10 +15,10 @@ import (
 // mu guards the map, and nothing is locked inside it.
 type numbering struct {
 	home uint64 // the root's device
-	seed maphash.Seed
 
 	mu      sync.Mutex
 	devices map[uint64]uint64 // others, counted as they are met
+	next    uint64
 }
 
 // A stranger's number is its device's place in the count and its own number, above all that the disk file systems
@@ -31,7 +32,7 @@ const (
 )
 
 func newNumbering(home uint64) *numbering {
-	return &numbering{home: home, seed: maphash.MakeSeed(), devices: map[uint64]uint64{}}
+	return &numbering{home: home, devices: map[uint64]uint64{}}
 }
 
 // of is the number that a real inode is seen under, the same as long as the mount lives.
@@ -43,7 +44,20 @@ func (n *numbering) of(real lockmgr.InodeID) uint64 {
 	if real.Ino < 1<<foreignBits && device < mostDevices {
 		return foreignNumbers | device<<foreignBits | real.Ino
 	}
-	return hashedNumbers | maphash.Comparable(n.seed, real)
+	hash := fnv.New64a()
+	hash.Write(binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil, real.Dev), real.Ino))
+	return hashedNumbers | hash.Sum64()
+}
+
+// restore has a device have the place in the count that it had when one of its inodes was seen under a number.
+func (n *numbering) restore(dev, seen uint64) {
+	if dev == n.home || seen&foreignNumbers == 0 || seen >= hashedNumbers {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.devices[dev] = (seen &^ foreignNumbers) >> foreignBits
+	n.next = max(n.next, n.devices[dev]+1)
 }
 
 func (n *numbering) device(dev uint64) uint64 {
@@ -51,8 +65,9 @@ func (n *numbering) device(dev uint64) uint64 {
 	defer n.mu.Unlock()
 	place, met := n.devices[dev]
 	if !met {
-		place = uint64(len(n.devices))
+		place = n.next
 		n.devices[dev] = place
+		n.next++
 	}
 	return place
 }

@@ -1,11 +1,8 @@
 package fsnode
 
 import (
-	"fmt"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sessionlockfs/lockmgr"
 )
@@ -28,7 +25,7 @@ type reaper struct {
 	todo    []reaping
 	done    bool
 	dev     uint64    // device of the mounted file system, 0 where it is not to be used
-	inside  bool      // it has a directory of the mount open
+	inside  bool      // it has something removed through the mount
 	away    time.Time // until then it stays out
 }
 
@@ -126,70 +123,63 @@ func byDirectory(batch []reaping) map[lockmgr.InodeID][]reaping {
 	return groups
 }
 
-// reapIn removes locks of one directory, which it opens once, and again for each time that
-// it had to leave the mount in between.
+// Sweeper removes entries of a directory by unlinks through the mount. It is another process than ours: a thread that waits
+// for our answer can't be killed before it has it, so one of our own could keep us from dying.
+type Sweeper interface {
+	// Sweep says where the directory is, relative to the mount's root, what it is seen as there, and which entries are
+	// to go. It returns when all of that is done, or can't be.
+	Sweep(dir string, dev, ino uint64, names []string) error
+}
+
+// sweepBatch is how many removals whoever wants to unmount may have to wait for.
+const sweepBatch = 64
+
+// reapIn removes locks of one directory.
 func (r *reaper) reapIn(dir lockmgr.InodeID, group []reaping) {
 	for len(group) > 0 {
-		fd := r.enter(dir)
-		for len(group) > 0 && !(fd >= 0 && r.wantedOut()) {
-			r.reap(group[0], fd)
-			group = group[1:]
+		batch := group[:min(len(group), sweepBatch)]
+		group = group[len(batch):]
+		if dev := r.enter(); dev != 0 {
+			r.sweep(dir, dev, batch)
+			r.set(func() { r.inside = false })
 		}
-		r.leave(fd)
+		for _, one := range batch {
+			r.reapPastMount(one)
+		}
 	}
 }
 
-// enter opens a directory of the mount, as soon as nobody wants us out of it. -1 means that
-// it can't be reached: the mount may be unmounted here and alive in a container.
-func (r *reaper) enter(dir lockmgr.InodeID) (fd int) {
+// enter waits until nobody wants us out of the mount, and gives its device; 0 if there is none.
+func (r *reaper) enter() (dev uint64) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	for r.dev != 0 && r.staysOut() {
 		r.changed.Wait()
 	}
-	dev := r.dev
-	r.inside = dev != 0
-	r.mu.Unlock()
-	if dev == 0 {
-		return -1
-	}
-	fd, err := r.fs.openInMount(dir, dev)
-	if err != nil {
-		r.fs.Log.Debug().Err(err).Msg("a directory of the mount can't be reached: its locks are removed past it")
-		r.leave(-1)
-		return -1
-	}
-	return fd
+	r.inside = r.dev != 0
+	return r.dev
 }
 
-func (r *reaper) leave(fd int) {
-	if fd >= 0 {
-		unix.Close(fd)
+// sweep has locks removed as any process would. What can't be had, since the mount may be unmounted here and alive in
+// a container, is removed past it.
+func (r *reaper) sweep(dir lockmgr.InodeID, dev uint64, batch []reaping) {
+	path, err := r.fs.dirPath(dir)
+	if err != nil {
+		return
 	}
-	r.set(func() { r.inside = false })
+	var names []string
+	for _, one := range batch {
+		if r.leaving(one) { // else an exclusive create took it over
+			names = append(names, one.key.Name)
+		}
+	}
+	if err := r.fs.Sweeper.Sweep(path, dev, r.fs.inodes.numbers.of(dir), names); err != nil {
+		r.fs.Log.Debug().Err(err).Msg("not removed through the mount")
+	}
 }
 
 // staysOut reports whether Withdraw is in force. Caller holds mu.
 func (r *reaper) staysOut() bool { return time.Now().Before(r.away) }
-
-func (r *reaper) wantedOut() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.staysOut()
-}
-
-// reap removes a lock as any process would, from a directory of the mount, and past the
-// mount what is still there then.
-func (r *reaper) reap(one reaping, dir int) {
-	if !r.leaving(one) { // an exclusive create took it over
-		return
-	}
-	if dir >= 0 {
-		if err := unlinkAny(dir, one.key.Name); err != nil && err != unix.ENOENT {
-			r.fs.Log.Debug().Err(err).Str("lock", one.key.Name).Msg("not removed through the mount")
-		}
-	}
-	r.reapPastMount(one)
-}
 
 func (r *reaper) leaving(one reaping) bool {
 	turn := r.fs.Locks.Known(one.key)
@@ -212,32 +202,4 @@ func (r *reaper) reapPastMount(one reaping) {
 	if err := turn.Reap(); err != nil {
 		r.fs.Log.Warn().Err(err).Str("lock", r.fs.pathOfKey(one.key)).Msg("orphan can't be removed; the next exclusive create will try again")
 	}
-}
-
-// openInMount opens a directory as everybody sees it. ESTALE if the mount, whose device
-// is dev, is not where it was.
-func (fs *FS) openInMount(dir lockmgr.InodeID, dev uint64) (fd int, err error) {
-	rel, err := fs.dirPath(dir)
-	if err != nil {
-		return -1, err
-	}
-	root, err := unix.Open(fs.Mountpoint, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(root)
-	fd, err = openBeneath(root, rel)
-	if err != nil {
-		return -1, err
-	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	if uint64(st.Dev) != dev || st.Ino != fs.inodes.numbers.of(dir) {
-		unix.Close(fd)
-		return -1, fmt.Errorf("%s is not our mount: %w", fs.Mountpoint, unix.ESTALE)
-	}
-	return fd, nil
 }

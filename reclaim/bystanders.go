@@ -75,7 +75,7 @@ func (p *Processes) thoseWith(is func(descriptor) bool) []string {
 func (p *Processes) eachOther(visit func(pid int32)) {
 	pids, _ := p.proc.pids()
 	for _, pid := range pids {
-		if int(pid) != os.Getpid() {
+		if !p.ours(pid) {
 			visit(pid)
 		}
 	}

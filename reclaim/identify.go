@@ -1,6 +1,7 @@
 package reclaim
 
 import (
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,8 @@ type Options struct {
 	Proxies []string
 	// Helpers are the programs that act for their shell (rule 7). Nil means those of the rule.
 	Helpers []string
+	// Family are processes that belong to this one: what they have open says nothing of anybody.
+	Family []int
 }
 
 // Processes looks at processes. Safe for concurrent use; takes no lock of its callers.
@@ -33,6 +36,7 @@ type Processes struct {
 	known    *describedCache
 	watching *watchCache
 	waits    waits
+	family   []int
 }
 
 // New makes a Processes. It opens nothing and needs no closing.
@@ -46,6 +50,7 @@ func New(o Options) *Processes {
 	p := &Processes{
 		features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache(), known: newDescribedCache(),
 		watching: &watchCache{answers: map[watchQuestion]watchAnswer{}}, waits: waits{stuck: map[int32]int{}},
+		family: o.Family,
 	}
 	p.proxies = make(map[string]bool, len(o.Proxies))
 	for _, name := range o.Proxies {
@@ -56,6 +61,11 @@ func New(o Options) *Processes {
 	}
 	p.SetHelpers(o.Helpers)
 	return p
+}
+
+// ours reports whether a process is this one or of its family.
+func (p *Processes) ours(pid int32) bool {
+	return int(pid) == os.Getpid() || slices.Contains(p.family, int(pid))
 }
 
 // Identify names the process of the thread that made a request. The thread must be

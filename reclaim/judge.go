@@ -2,7 +2,6 @@ package reclaim
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -173,7 +172,7 @@ func (c *census) take(p *Processes) error {
 		return err
 	}
 	for _, pid := range pids {
-		if int(pid) != os.Getpid() {
+		if !p.ours(pid) {
 			c.visit(p, pid)
 		}
 	}

@@ -1,163 +1,161 @@
 package mount
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"log"
 	"os"
-	"os/exec"
+	"strconv"
 	"time"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"sessionlockfs/fsnode"
 )
 
-// Mount is a file system that is served.
-type Mount struct {
-	Point  string // absolute
-	fs     *fsnode.FS
-	server *fuse.Server
-	done   chan struct{}
-	dev    uint64 // of the mounted file system
+// linkVariable tells a process that it is a mount's server, and which descriptor the link to the holder is. Those of
+// the connection, of the memory and of the real directory come after it.
+const linkVariable = "SESSIONLOCKFS_LINK_FD"
+
+// Serving is a mount that this process serves, for a holder.
+type Serving struct {
+	*serverEnd
+	Point  string
+	Source *os.File // the real directory; it holds the arbiter's flock
+	Holder int      // PID
+
+	connection *os.File
+	Remains    *fsnode.Remains
+	kept       []fsnode.Kept
+	device     *device
+	done       chan error
+	Mounted    func(dev uint64)
+	News       func(text []byte)
 }
 
-// Start mounts and serves. When it returns, the mount can be used. The error is a
-// *Refusal, and nothing is mounted then.
-func Start(fs *fsnode.FS, o Options) (*Mount, error) {
-	if err := checkDevice(); err != nil {
-		return nil, err
-	}
-	server, err := fuse.NewServer(fs, fs.Mountpoint, fuseOptions(fs, o))
+// Served finds out whether this process is a mount's server; nil if it is not.
+func Served(source, point string) (*Serving, error) {
+	first, err := strconv.Atoi(os.Getenv(linkVariable))
 	if err != nil {
-		return nil, refuseMount(fs.Mountpoint, err)
+		return nil, nil
 	}
-	m := &Mount{Point: fs.Mountpoint, fs: fs, server: server, done: make(chan struct{})}
-	go fs.Run()
-	go func() {
-		server.Serve()
-		close(m.done)
-	}()
-	if err := m.await(); err != nil {
-		m.Unmount()
+	os.Unsetenv(linkVariable)
+	for fd := first; fd < first+4; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	remains := os.NewFile(uintptr(first+2), "remains")
+	s := &Serving{
+		serverEnd:  &serverEnd{link: newLink(first), point: point, swept: make(chan string, 1), gone: make(chan struct{})},
+		Point:      point,
+		Source:     os.NewFile(uintptr(first+3), source),
+		Holder:     os.Getppid(),
+		connection: os.NewFile(uintptr(first+1), "/dev/fuse"),
+		done:       make(chan error, 1),
+	}
+	if s.Remains, err = fsnode.MapRemains(remains); err != nil {
 		return nil, err
 	}
-	return m, nil
+	return s, nil
 }
 
-// maxRequest is the largest read or write request, in bytes: the kernel's own limit.
-const maxRequest = 1 << 20
-
-func fuseOptions(fs *fsnode.FS, o Options) *fuse.MountOptions {
-	opts := &fuse.MountOptions{
-		AllowOther:         o.AllowOther || fs.ForAll,
-		FsName:             fs.Root.Name(),
-		Name:               "sessionlockfs",
-		MaxWrite:           maxRequest,
-		MaxBackground:      64,
-		DisableReadDirPlus: true,
-		DirectMountStrict:  os.Geteuid() == 0,
-		DirectMountFlags:   o.flags,
-		Options:            o.words,
-		Logger:             log.New(fs.Log, "", 0),
-		ExtraCapabilities:  capabilities,
-	}
-	if opts.DirectMountStrict {
-		opts.Options = nil
-		for _, word := range o.words {
-			if _, isFlag := kernelFlags[word]; !isFlag {
-				opts.Options = append(opts.Options, word)
-			}
-		}
-	}
-	if fs.ForAll || o.AllowOther { // the kernel checks permissions, with the access control lists
-		opts.Options = append(opts.Options, "default_permissions")
-		opts.EnableAcl = true
-	}
-	// Containers with user namespaces may map the owners of root's mount.
-	opts.IDMappedMount = fs.ForAll
-	return opts
+// Failed tells the holder why we can't serve.
+func (s *Serving) Failed(code int, err error) {
+	body, _ := json.Marshal(failure{code, err.Error()})
+	_ = s.say(sayFailed, 0, body)
 }
 
-// capabilities are what we ask the kernel for: to leave it to us to take set-id bits away (without
-// that every write asks for security.capability first), also with a change of the access control
-// list; and to leave the umask to us, which does not count where a directory has a default ACL.
-const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT | fuse.CAP_DONT_MASK
-
-func checkDevice() error {
-	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
-	switch {
-	case err == nil:
-		return f.Close()
-	case errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO):
-		return &Refusal{Cause: NoFUSE, What: "there is no /dev/fuse",
-			Advice: "load it with `modprobe fuse`; in a container, start it with --device /dev/fuse"}
-	case errors.Is(err, os.ErrPermission) && os.Geteuid() != 0:
-		return &Refusal{Cause: NoFUSE, What: "/dev/fuse is not for ordinary users here",
-			Advice: "as root: chmod 666 /dev/fuse, which udev does where it runs"}
-	}
-	return &Refusal{Cause: NoFUSE, What: "/dev/fuse can't be opened", Err: errors.Unwrap(err),
-		Advice: "in a container, start it with --device /dev/fuse --cap-add SYS_ADMIN"}
-}
-
-func refuseMount(point string, err error) *Refusal {
-	r := &Refusal{Cause: NoFUSE, What: "can't mount over " + point, Err: err}
-	switch {
-	case errors.Is(err, exec.ErrNotFound):
-		r.Err, r.Advice = nil, "fusermount3 is missing: apt-get install fuse3, or run as root"
-	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		r.Advice = "mounting needs CAP_SYS_ADMIN; in a container, start it with --cap-add SYS_ADMIN"
-	case errors.Is(err, unix.ENODEV):
-		r.Advice = "the kernel has no FUSE: modprobe fuse"
-	case errors.Is(err, unix.EPROTO) || errors.Is(err, unix.EINVAL):
-		r.Advice = "the kernel may be too old: Linux 5.4 or newer is needed"
-	default:
-		r.Advice = "fusermount3 said why, above or in the log"
-	}
-	return r
-}
-
-// readyWithin is how long a mount may take to answer its first request.
-const readyWithin = 10 * time.Second
-
-// await asks the mount for something that only we can answer.
-func (m *Mount) await() error {
-	answer := make(chan error, 1)
-	go func() {
-		var st unix.Stat_t
-		err := unix.Stat(m.Point, &st)
-		m.dev = st.Dev
-		m.fs.Mounted(st.Dev)
-		answer <- err
-	}()
-	select {
-	case err := <-answer:
-		if err != nil {
-			return &Refusal{Cause: NoFUSE, What: m.Point + " was mounted but does not answer", Err: err}
-		}
-		return nil
-	case <-m.done:
-		return &Refusal{Cause: NoFUSE, What: m.Point + " was unmounted before it was ready"}
-	case <-time.After(readyWithin):
-		return &Refusal{Cause: NoFUSE, What: fmt.Sprintf("%s did not answer within %s", m.Point, readyWithin)}
-	}
-}
-
-// Device is the device number under which the mount is seen (st_dev).
-func (m *Mount) Device() uint64 { return m.dev }
-
-// Done is closed when nobody anywhere has the mount any more.
-func (m *Mount) Done() <-chan struct{} { return m.done }
-
-// Unmount ends the mount here. It goes on being served until Done where another mount
-// namespace has it. The error is a *Refusal if somebody uses it.
-func (m *Mount) Unmount() error {
-	m.fs.Withdraw(patience)
-	defer m.fs.Return()
-	if err := Unmount(m.Point); err != nil {
+// Prepared tells the holder that we could take over, and waits for its word: until then another server may be at work.
+func (s *Serving) Prepared() error {
+	if err := s.say(sayPrepared, 0, nil); err != nil {
 		return err
 	}
-	m.fs.Mounted(0)
-	return nil
+	for {
+		m, err := s.receive()
+		if err != nil {
+			return fmt.Errorf("the holder of the mount is gone: %w", err)
+		}
+		switch m.kind {
+		case sayKept:
+			s.kept = append(s.kept, fsnode.Kept{Fh: m.number, About: m.body, Fd: m.fd})
+		case sayAllKept:
+			return nil
+		case sayQuit:
+			return errors.New("not needed")
+		}
+	}
 }
+
+// Serve takes over and serves. Restore is called when the inodes and handles of the server before are there, and before any
+// request is answered. When it returns, the mount can be used.
+func (s *Serving) Serve(fs *fsnode.FS, o Options, restore func() error) error {
+	s.device = newDevice(s.connection, fs, fuseOptions(o), fs.Log)
+	if err := s.device.begin(s.Remains); err != nil {
+		return s.unlessUnmounted(err)
+	}
+	again, err := s.device.again()
+	if err != nil {
+		return s.unlessUnmounted(err)
+	}
+	answers := fs.Inherit(s.kept, again, s.device.resends())
+	if err := restore(); err != nil {
+		return err
+	}
+	var rest []fsnode.Request
+	for _, r := range again {
+		if answer := answers[r.Unique()]; answer != nil {
+			s.device.answer(answer)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	go fs.Run()
+	go s.listen()
+	go func() {
+		err := s.device.serve(rest)
+		if err != nil || !s.device.draining.Load() {
+			s.done <- err
+		}
+	}()
+	return s.say(sayReady, 0, nil)
+}
+
+// unlessUnmounted makes it a proper end that the mount is gone before we serve.
+func (s *Serving) unlessUnmounted(err error) error {
+	if errors.Is(err, errUnmounted) || errors.Is(err, unix.ENODEV) {
+		s.done <- nil
+		return nil
+	}
+	return err
+}
+
+// drainWithin is how long what is under way may take when another server is about to take over. It gets what is not
+// answered by then.
+const drainWithin = 2 * time.Second
+
+// listen hears the holder, until it is gone.
+func (s *Serving) listen() {
+	defer close(s.gone)
+	for {
+		m, err := s.receive()
+		if err != nil {
+			return
+		}
+		switch m.kind {
+		case saySwept:
+			s.swept <- string(m.body)
+		case sayMounted:
+			s.Mounted(m.number)
+		case sayNews:
+			s.News(m.body)
+		case sayQuit:
+			s.device.drain(drainWithin)
+			os.Exit(0)
+		}
+	}
+}
+
+// Done tells that nobody anywhere has the mount any more, or why it can't be served.
+func (s *Serving) Done() <-chan error { return s.done }
+
+// Alone is closed when the holder is gone: the mount ends with us then.
+func (s *Serving) Alone() <-chan struct{} { return s.gone }

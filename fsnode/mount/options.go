@@ -73,6 +73,30 @@ var (
 	ignored = []string{"", "rw", "defaults", "auto", "noauto", "user", "nouser", "users", "nofail", "_netdev", "async", "default_permissions"}
 )
 
+func isMode(word string) bool { return slices.Contains(modes, word) }
+
+// modeFlags are the flags of mount(2). Of a mode and its opposite the last word counts.
+func (o *Options) modeFlags() uintptr {
+	flags := o.flags
+	for _, word := range o.words {
+		switch word {
+		case "suid":
+			flags &^= unix.MS_NOSUID
+		case "nosuid":
+			flags |= unix.MS_NOSUID
+		case "dev":
+			flags &^= unix.MS_NODEV
+		case "nodev":
+			flags |= unix.MS_NODEV
+		case "exec":
+			flags &^= unix.MS_NOEXEC
+		case "noexec":
+			flags |= unix.MS_NOEXEC
+		}
+	}
+	return flags
+}
+
 func (o *Options) add(word string) error {
 	o.said = append(o.said, word)
 	switch flag, isFlag := kernelFlags[word]; {
@@ -81,7 +105,7 @@ func (o *Options) add(word string) error {
 	case isFlag:
 		o.flags |= flag
 		o.words = append(o.words, word)
-	case slices.Contains(modes, word):
+	case isMode(word):
 		o.words = append(o.words, word)
 	case slices.Contains(ignored, word) || strings.HasPrefix(word, "x-"):
 	case strings.HasPrefix(word, "X-mount.idmap"):

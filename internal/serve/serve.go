@@ -1,10 +1,12 @@
 // Package serve joins the parts into a mount that is served: lockmgr decides, fsnode
-// asks it, reclaim tells who lives.
+// asks it, reclaim tells who lives. A mount is two processes: one that holds it (hold.go), and one that serves it and may
+// be replaced (this file).
 package serve
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"runtime"
@@ -32,72 +34,63 @@ type Config struct {
 	Settings           config.Flags  // what the command line says, for when the configuration is read again
 	Config             config.Config // what they come to
 	CacheTime          time.Duration
-	ProcOnly           bool // identify callers by /proc even where the kernel has better
+	ProcOnly           bool   // identify callers by /proc even where the kernel has better
+	Version            string // of this program
 }
 
 // DefaultCacheTime is how long the kernel believes us about names that are no locks.
 func (Config) DefaultCacheTime() time.Duration { return time.Second }
 
-// Run mounts, says when it is ready, and serves until nobody has the mount any more.
-func Run(c Config) error {
+// Served has this process serve a mount if it was started for that, until nobody has the mount any more.
+func Served(c Config) (is bool, err error) {
+	end, err := mount.Served(c.Source, c.Mountpoint)
+	if end == nil {
+		return err != nil, err
+	}
 	log, flush, err := logger(c.LogLevel)
 	if err != nil {
-		return fmt.Errorf("%w: %w", cli.ErrUsage, err)
+		return true, fmt.Errorf("%w: %w", cli.ErrUsage, err)
 	}
 	defer flush()
-	s := &server{config: c, log: log, report: cli.NewReporter(), signals: make(chan os.Signal, 1)}
-	// Before there is a mount that a signal could leave without us. Whoever reads the log
-	// may go; the mount must not.
+	s := &server{config: c, log: log, end: end, signals: make(chan os.Signal, 1)}
+	// The holder unmounts on a signal, which may go to both of us. Whoever reads the log may go; the mount must not.
 	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	signal.Ignore(syscall.SIGPIPE)
-	err = s.start()
-	s.report.End(err)
-	if err != nil {
-		return err
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGUSR2)
+	if err := s.start(); err != nil {
+		end.Failed(cli.Exit(err, io.Discard), err)
+		return true, err
 	}
-	return s.untilUnmounted()
+	return true, s.untilUnmounted()
 }
 
 // server is one mount and the parts that serve it.
 type server struct {
 	config    Config
 	log       zerolog.Logger
-	report    *cli.Reporter
+	end       *mount.Serving
 	signals   chan os.Signal
 	processes *reclaim.Processes
 	watcher   *reclaim.Watcher
-	source    *os.File // holds the arbiter's flock
 	fs        *fsnode.FS
-	mount     *mount.Mount
 }
 
 func (s *server) start() error {
-	source, err := mount.OpenSource(s.config.Source)
-	if err != nil {
+	if err := prepareProcess(); err != nil {
 		return err
 	}
-	s.source = source
-	if err := s.config.Options.Inherit(source); err != nil {
-		return err
-	}
-	point, err := s.mountpoint()
-	if err != nil {
+	if err := s.config.Options.Inherit(s.end.Source); err != nil {
 		return err
 	}
 	if err := s.lookAtProcesses(); err != nil {
 		return err
 	}
-	raiseFileLimit()
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(fewestProcs, procsPerCPU*runtime.NumCPU()))
-	}
-	syscall.Umask(0) // each create has its caller's
-	if err := os.Chdir("/"); err != nil {
-		return err // or the mount would be in our own way when it is unmounted
+	if err := s.end.Prepared(); err != nil {
+		return err
 	}
 	fs, err := fsnode.New(fsnode.Config{
-		Root: source, Mountpoint: point, Callers: s.processes, Log: s.log,
+		Root: s.end.Source, Mountpoint: s.end.Point, Callers: s.processes, Log: s.log,
 		CacheTime: s.config.CacheTime, BootID: bootID(), ForAll: os.Geteuid() == 0,
+		Remains: s.end.Remains, Keeper: s.end, Sweeper: s.end, Holder: s.end.Holder, Version: s.config.Version,
 	})
 	if err != nil {
 		return err
@@ -111,13 +104,25 @@ func (s *server) start() error {
 	fs.Locks = lockmgr.New(law)
 	judge.locks = fs.Locks
 	go judge.run()
-	s.warnOfBystanders()
-	if s.mount, err = mount.Start(fs, s.config.Options); err != nil {
+	s.end.Mounted, s.end.News = fs.Mounted, fs.SetNews
+	if err := s.end.Serve(fs, s.config.Options, func() error { return nil }); err != nil {
 		return err
 	}
 	go fs.Survey()
-	s.log.Info().Str("dir", point).Int("pid", os.Getpid()).Msg("ready")
+	s.log.Info().Str("dir", s.end.Point).Int("pid", os.Getpid()).Msg("ready")
 	return nil
+}
+
+// prepareProcess makes of this process what a mount needs.
+func prepareProcess() error {
+	// It may have been started by a name that says nothing, and a mount is known by its process's name.
+	_ = os.WriteFile("/proc/self/comm", []byte("sessionlockfs"), 0)
+	raiseFileLimit()
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(fewestProcs, procsPerCPU*runtime.NumCPU()))
+	}
+	syscall.Umask(0)     // each create has its caller's
+	return os.Chdir("/") // or the mount would be in our own way when it is unmounted
 }
 
 // A goroutine that waits in a read of /dev/fuse, or for a death, keeps its P until the
@@ -132,12 +137,12 @@ const (
 // law is what the law needs of the world.
 func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
 	if !s.processes.CanReadIntent() {
-		s.warn("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
+		s.log.Warn().Msg("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
 	}
 	return lockmgr.Config{
 		Policy: s.policy(s.config.Config), Tree: fs, Reaper: fs, Judge: j,
 		Deaths:     &deaths{s.processes, s.watcher, fs},
-		Self:       s.processes.Identify(uint32(os.Getpid())),
+		Self:       s.processes.Identify(uint32(s.end.Holder)), // it removes locks for us (mount.Holder)
 		Now:        time.Now,
 		FirstToken: lockmgr.Token(time.Now().UnixMicro()), // above those of every earlier mount
 		Events:     (&journal{s.log, fs}).record,
@@ -156,19 +161,6 @@ func (s *server) policy(c config.Config) lockmgr.Policy {
 	return policy
 }
 
-// mountpoint is where to mount: the absolute path without links.
-func (s *server) mountpoint() (string, error) {
-	if s.config.Mountpoint == s.config.Source {
-		return s.source.Name(), nil
-	}
-	point, err := mount.ResolvePoint(s.config.Mountpoint)
-	if err == nil && strings.HasPrefix(point, strings.TrimSuffix(s.source.Name(), "/")+"/") {
-		err = &mount.Refusal{Cause: mount.BadDirectory, What: point + " is inside " + s.source.Name(),
-			Advice: "mount elsewhere, or over the directory itself"}
-	}
-	return point, err
-}
-
 func (s *server) lookAtProcesses() (err error) {
 	features := reclaim.Probe()
 	if s.config.ProcOnly {
@@ -178,13 +170,12 @@ func (s *server) lookAtProcesses() (err error) {
 	if err != nil {
 		return err
 	}
-	s.processes = reclaim.New(reclaim.Options{Features: features, Procfs: procfs, Helpers: s.config.Config.Helpers})
+	s.processes = reclaim.New(reclaim.Options{
+		Features: features, Procfs: procfs, Helpers: s.config.Config.Helpers, Family: []int{s.end.Holder},
+	})
 	s.watcher, err = reclaim.NewWatcher(features)
 	if err != nil {
 		return fmt.Errorf("deaths can't be watched: %w", err)
-	}
-	if ns, err := os.Readlink("/proc/self/ns/pid"); err == nil && ns != fmt.Sprintf("pid:[%d]", reclaim.InitialPIDNamespace) {
-		s.warn("not in the initial PID namespace: locks of processes outside it are protected, but never known to be orphans")
 	}
 	return nil
 }
@@ -216,57 +207,35 @@ func refuseProc(err error) error {
 		Advice: "mount one of this namespace over it (unshare --mount-proc)"}
 }
 
-func (s *server) warnOfBystanders() {
-	var st unix.Stat_t
-	if unix.Fstat(int(s.source.Fd()), &st) != nil {
-		return
-	}
-	reaching := func() []string { return s.processes.Reaching(uint64(st.Dev), s.source.Name()) }
-	if who := cli.Ask(reaching); len(who) > 0 {
-		s.warn(fmt.Sprintf("%s reach %s past the mount: restart them, or their locks are not arbitrated",
-			cli.Some(who), s.source.Name()))
-	}
-}
-
-// warn tells whoever starts the mount, on the log and on the terminal.
-func (s *server) warn(message string) {
-	s.log.Warn().Msg(message)
-	s.report.Warn(message)
-}
-
-// untilUnmounted serves. A signal unmounts; if that can't be done it says who is in the
-// way and goes on: an uncovered directory would fork the state.
+// untilUnmounted serves, as long as there is a mount. The holder sees to it that there is none any more; if the holder is gone, we do.
 func (s *server) untilUnmounted() error {
+	alone := s.end.Alone()
 	for {
 		select {
-		case <-s.mount.Done():
+		case err := <-s.end.Done():
+			if err != nil {
+				return err
+			}
 			s.fs.Close()
-			s.log.Info().Str("dir", s.mount.Point).Msg("unmounted")
+			s.log.Info().Str("dir", s.end.Point).Msg("unmounted")
 			return nil
+		case <-alone:
+			alone = nil
+			s.log.Error().Msg("the holder of the mount is gone: the mount is served on, and ends with this process")
 		case sig := <-s.signals:
-			if sig == syscall.SIGHUP {
+			switch {
+			case sig == syscall.SIGHUP:
 				s.reload()
-			} else {
+			case alone == nil:
 				s.unmount(sig)
 			}
 		}
 	}
 }
 
-// lettingGo is how long the kernel may take to end a connection that nobody has any more.
-const lettingGo = 2 * time.Second
-
 func (s *server) unmount(sig os.Signal) {
-	if err := s.mount.Unmount(); err != nil {
-		s.log.Error().Str("signal", sig.String()).Msg(cli.WithUsers(err, s.processes, s.mount.Device()).Error() + "; still serving")
-		return
-	}
-	select {
-	case <-s.mount.Done():
-	case <-time.After(lettingGo):
-		holders := cli.Ask(func() []string { return s.processes.MountHolders(s.mount.Device()) })
-		s.log.Warn().Strs("holders", holders).
-			Msg("unmounted here, and still served for containers that have the mount itself; it ends when they do")
+	if err := mount.Unmount(s.end.Point); err != nil {
+		s.log.Error().Str("signal", sig.String()).Err(err).Msg("still serving")
 	}
 }
 

@@ -1,0 +1,169 @@
+package fsnode
+
+import (
+	"sync/atomic"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Inherit takes over from a server that is dead: the inodes that the kernel refers to, the handles that are kept, and the
+// requests that it took and did not answer, which the kernel has sent again. It gives the answers of those that were
+// carried out, by their numbers; the others are to be served. It comes before anything is served, and before the
+// locks are looked at.
+//
+// A kernel that sends nothing again (complete is false) has told their callers that they failed: what they made is taken back.
+func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[uint64][]byte) {
+	pending := map[uint64]Request{}
+	for _, r := range again {
+		pending[r.Unique()] = r
+	}
+	var unanswered []*running
+	for _, run := range fs.Remains.under() {
+		if pending[run.unique] != nil || !complete && run.phase == acting {
+			unanswered = append(unanswered, run)
+		} else {
+			run.end()
+		}
+	}
+	fs.inheritNodes(unanswered)
+	fs.inheritHandles(kept, unanswered)
+	answers = map[uint64][]byte{}
+	for _, run := range unanswered {
+		if r := pending[run.unique]; r != nil {
+			if answer := fs.settle(run, r); answer != nil {
+				answers[run.unique] = answer
+			}
+		} else {
+			fs.takeBack(run)
+		}
+		run.end()
+	}
+	return answers
+}
+
+// inheritNodes finds the inodes again, each by the name it had last. What was moved past the mount meanwhile is lost (ESTALE)
+// until the kernel finds it by a name.
+func (fs *FS) inheritNodes(unanswered []*running) {
+	given := map[uint64]uint64{}
+	for _, run := range unanswered {
+		given[run.node]++
+	}
+	records := fs.Remains.left()
+	t := fs.inodes
+	t.mu.Lock()
+	t.last = max(t.last, atomic.LoadUint64(&fs.Remains.head.lastNode))
+	for _, rec := range records {
+		rec.lookups -= min(given[rec.id], rec.lookups)
+		if rec.lookups == 0 {
+			t.remains.drop(rec)
+			continue
+		}
+		t.numbers.restore(rec.dev, rec.seen)
+		t.lost[lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}] = rec
+		t.gone[rec.id] = rec
+	}
+	t.mu.Unlock()
+	tried := map[uint64]bool{}
+	for _, rec := range records {
+		fs.findAgain(rec.id, tried)
+	}
+}
+
+// findAgain finds an inode of an earlier server, and before it the directory that it is in.
+func (fs *FS) findAgain(id uint64, tried map[uint64]bool) *inode {
+	if n := fs.inodes.node(id); n != nil || tried[id] {
+		return n
+	}
+	tried[id] = true
+	rec := fs.inodes.lostNode(id)
+	if rec == nil {
+		return nil
+	}
+	in, name, ok := rec.where()
+	if !ok {
+		return nil
+	}
+	dir := fs.findAgain(in, tried)
+	if dir == nil {
+		return nil
+	}
+	fd, st, err := statChild(dir, name)
+	if err != nil {
+		return nil
+	}
+	if realID(st) != (lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}) || st.Mode&unix.S_IFMT != rec.mode {
+		unix.Close(fd)
+		return nil
+	}
+	return fs.found(fs.inodes.intern(fd, st, func(*inode) {}), name)
+}
+
+// lostNode is the record of an inode that was not found again.
+func (t *inodeTable) lostNode(id uint64) *nodeRecord {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.gone[id]
+}
+
+// Lost reports whether a request is about an inode that was not found again.
+func (fs *FS) Lost(r Request) bool {
+	t := fs.inodes
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.gone) > 0 && t.gone[r.header().NodeId] != nil
+}
+
+// inheritHandles opens the handles again, but for those whose opener will have another one.
+func (fs *FS) inheritHandles(kept []Kept, unanswered []*running) {
+	ungiven := map[uint64]bool{}
+	for _, run := range unanswered {
+		ungiven[run.fh] = true
+	}
+	fs.handles.mu.Lock()
+	fs.handles.last = max(fs.handles.last, atomic.LoadUint64(&fs.Remains.head.lastFh))
+	fs.handles.mu.Unlock()
+	for _, k := range kept {
+		var err error
+		if !ungiven[k.Fh] {
+			if err = fs.rehandle(k); err == nil {
+				continue
+			}
+			fs.Log.Warn().Err(err).Uint64("handle", k.Fh).Msg("a handle of the server before can't be taken over")
+		}
+		if k.Fd >= 0 {
+			unix.Close(k.Fd)
+		}
+		fs.Keeper.Drop(k.Fh)
+	}
+}
+
+// foundByHandle makes an inode out of an open descriptor of it.
+func (fs *FS) foundByHandle(id uint64, fd int) *inode {
+	rec := fs.inodes.lostNode(id)
+	if rec == nil || fd < 0 {
+		return nil
+	}
+	path, st, err := fs.pathOf(fd)
+	if err != nil {
+		return nil
+	}
+	if realID(st) != (lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}) {
+		unix.Close(path)
+		return nil
+	}
+	_, name, _ := rec.where()
+	return fs.found(fs.inodes.intern(path, st, func(*inode) {}), name)
+}
+
+// Connected tells what to say things to unasked, and what the kernel said first.
+func (fs *FS) Connected(k kernel, init *fuse.InitIn) {
+	fs.kernel = k
+	fs.setxattrSize = 8
+	if init.Flags&fuse.CAP_SETXATTR_EXT != 0 {
+		fs.setxattrSize = 16
+	}
+	go fs.relieve()
+}

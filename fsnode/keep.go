@@ -1,0 +1,116 @@
+package fsnode
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
+)
+
+// Keeper keeps for a later server what is open. Its methods are called by many goroutines at once, and return when
+// the thing is kept.
+type Keeper interface {
+	// Keep keeps a handle's descriptor, of which there may be none (-1), and what is to be known of it.
+	Keep(fh uint64, about []byte, fd int)
+	// Drop ends that; also for a handle that is not kept.
+	Drop(fh uint64)
+}
+
+// Kept is a handle that an earlier server had open.
+type Kept struct {
+	Fh    uint64
+	About []byte
+	Fd    int // -1 for none
+}
+
+// aboutHandle is what a later server is told of a handle.
+type aboutHandle struct {
+	Node    uint64           `json:"n"`
+	Dir     bool             `json:"d,omitempty"`
+	Control bool             `json:"c,omitempty"`
+	Opener  lockmgr.Identity `json:"o,omitzero"`
+	Grant   *aboutGrant      `json:"g,omitempty"`
+}
+
+type aboutGrant struct {
+	Key   lockmgr.Key      `json:"k"`
+	Token lockmgr.Token    `json:"t"`
+	Owner lockmgr.Identity `json:"o"`
+}
+
+// keep hands a handle to the keeper.
+func (t *handleTable) keep(fh uint64, keeper Keeper) {
+	h := t.file(fh)
+	if h == nil {
+		return
+	}
+	a := aboutHandle{Opener: h.opener, Dir: h.dir != nil}
+	if h.node == nil {
+		a.Node, a.Control = h.control, true
+	} else {
+		a.Node = h.node.id
+	}
+	if h.grant != nil {
+		a.Grant = &aboutGrant{h.grant.key, h.grant.token, h.grant.owner}
+	}
+	about, err := json.Marshal(a)
+	if err == nil {
+		keeper.Keep(fh, about, h.fd)
+	}
+}
+
+// rehandle makes a handle of what is kept. It takes the descriptor over.
+func (fs *FS) rehandle(k Kept) error {
+	var a aboutHandle
+	if err := json.Unmarshal(k.About, &a); err != nil {
+		return err
+	}
+	h := &handle{fd: k.Fd, opener: a.Opener}
+	if a.Control {
+		return fs.rehandleControl(k.Fh, a.Node, h)
+	}
+	if h.node = fs.inodes.node(a.Node); h.node == nil {
+		h.node = fs.foundByHandle(a.Node, k.Fd)
+	}
+	if h.node == nil {
+		return fmt.Errorf("handle %d: %w", k.Fh, unix.ESTALE)
+	}
+	if a.Dir {
+		h.dir = &dirStream{fd: k.Fd, dev: h.node.real.Dev, numbers: fs.inodes.numbers}
+	}
+	if a.Grant != nil {
+		h.grant = &grant{a.Grant.Key, a.Grant.Token, a.Grant.Owner}
+	}
+	fs.handles.restore(k.Fh, h)
+	return nil
+}
+
+// rehandleControl lets a control file say what it says now.
+func (fs *FS) rehandleControl(fh, node uint64, h *handle) error {
+	say := fs.said(node)
+	h.control = node
+	if say != nil {
+		text, err := say()
+		if err != nil {
+			return err
+		}
+		h.text = text
+	}
+	fs.handles.restore(fh, h)
+	return nil
+}
+
+// openGrants are the locks whose creating handles are open.
+func (fs *FS) openGrants() map[lockmgr.Token]bool {
+	fs.handles.mu.RLock()
+	defer fs.handles.mu.RUnlock()
+	open := map[lockmgr.Token]bool{}
+	for _, h := range fs.handles.open {
+		if h.grant != nil {
+			open[h.grant.token] = true
+		}
+	}
+	return open
+}

@@ -1,0 +1,184 @@
+package mount
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"sessionlockfs/fsnode"
+)
+
+// link is the socket between the holder and one server. A message is a packet: its kind, a number, and bytes; with it may
+// come a descriptor. Packets arrive in order, also those of a server that has died since.
+type link struct {
+	file *os.File
+	fd   int
+}
+
+type message struct {
+	kind   messageKind
+	number uint64
+	body   []byte
+	fd     int // -1 for none; the receiver's
+}
+
+type messageKind uint8
+
+const (
+	// From the server.
+	sayPrepared messageKind = iota + 1 // it can take over
+	sayKeep                            // number is a handle, body what is to be known of it
+	sayDrop                            // number is a handle
+	saySweep                           // body is a sweeping
+	sayReady                           // it serves
+	sayFailed                          // body is a failure: it can't begin, and ends
+
+	// From the holder.
+	sayTake    // go on where the server before ended; what is kept follows
+	sayKept    // as in sayKeep
+	sayAllKept // that was it
+	saySwept   // body is an error in words, or empty
+	sayMounted // number is the device under which the mount is seen
+	sayQuit    // answer what is under way, and end
+	sayNews    // body is what to tell who asks about the mount: how the last upgrade went
+)
+
+const (
+	packetHeader = 9
+	packetSize   = 64 << 10
+)
+
+// linkPair makes both ends.
+func linkPair() (ours, theirs *link, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("a socket to the server: %w", err)
+	}
+	return newLink(fds[0]), newLink(fds[1]), nil
+}
+
+func newLink(fd int) *link { return &link{os.NewFile(uintptr(fd), "link"), fd} }
+
+func (l *link) close() { l.file.Close() }
+
+// send sends a message. Whoever may have died gets none, which is no error: its end is noticed elsewhere.
+func (l *link) send(m message) error {
+	packet := make([]byte, packetHeader, packetHeader+len(m.body))
+	packet[0] = byte(m.kind)
+	binary.NativeEndian.PutUint64(packet[1:], m.number)
+	packet = append(packet, m.body...)
+	var rights []byte
+	if m.fd >= 0 {
+		rights = unix.UnixRights(m.fd)
+	}
+	for {
+		if err := unix.Sendmsg(l.fd, packet, rights, nil, unix.MSG_NOSIGNAL); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func (l *link) say(kind messageKind, number uint64, body []byte) error {
+	return l.send(message{kind, number, body, -1})
+}
+
+// receive waits for a message. io.EOF if the other side is gone, and all that it sent is read.
+func (l *link) receive() (m message, err error) {
+	packet, rights := make([]byte, packetSize), make([]byte, unix.CmsgSpace(4))
+	var n, nrights int
+	for {
+		n, nrights, _, _, err = unix.Recvmsg(l.fd, packet, rights, unix.MSG_CMSG_CLOEXEC)
+		if err != unix.EINTR {
+			break
+		}
+	}
+	switch {
+	case err != nil:
+		return m, err
+	case n < packetHeader:
+		return m, io.EOF
+	}
+	m = message{messageKind(packet[0]), binary.NativeEndian.Uint64(packet[1:]), packet[packetHeader:n:n], -1}
+	if nrights > 0 {
+		m.fd, err = onlyDescriptor(rights[:nrights])
+	}
+	return m, err
+}
+
+func onlyDescriptor(rights []byte) (int, error) {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil || len(messages) == 0 {
+		return -1, err
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) == 0 {
+		return -1, err
+	}
+	return fds[0], nil
+}
+
+// sweeping is what to remove through the mount.
+type sweeping struct {
+	Dir      string
+	Dev, Ino uint64
+	Names    []string
+}
+
+// failure is why a server can't begin.
+type failure struct {
+	Code int
+	What string
+}
+
+// server is the server's end of the link: it keeps handles and sweeps. Without a holder, which may have died, nothing is kept,
+// and the server goes on.
+type serverEnd struct {
+	*link
+	point string
+
+	mu    sync.Mutex // one sweeping at a time
+	swept chan string
+	gone  chan struct{} // closed when the holder is
+}
+
+var _ interface {
+	fsnode.Keeper
+	fsnode.Sweeper
+} = (*serverEnd)(nil)
+
+// Keep keeps a handle.
+func (s *serverEnd) Keep(fh uint64, about []byte, fd int) {
+	_ = s.send(message{sayKeep, fh, about, fd})
+}
+
+// Drop ends that.
+func (s *serverEnd) Drop(fh uint64) { _ = s.say(sayDrop, fh, nil) }
+
+// Sweep has the holder remove entries through the mount.
+func (s *serverEnd) Sweep(dir string, dev, ino uint64, names []string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	what := sweeping{dir, dev, ino, names}
+	body, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	if err := s.say(saySweep, 0, body); err != nil {
+		return sweep(s.point, what)
+	}
+	select {
+	case text := <-s.swept:
+		if text != "" {
+			return errors.New(text)
+		}
+		return nil
+	case <-s.gone:
+		return unix.EPIPE
+	}
+}
