@@ -59,6 +59,9 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 		h.fd, h.node = fd, fs.lockEntry(path, attr, &out.EntryOut)
 		return h.node, fuse.OK
 	}, true)
+	if !st.Ok() && h.node != nil {
+		fs.unmake(dir, name, h)
+	}
 	turn.End()
 	if !st.Ok() {
 		return st
@@ -68,6 +71,17 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 	out.Fh = fs.handles.add(h)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK
+}
+
+// unmake takes back a lock that was made and can't be granted: the kernel is not told of it.
+func (fs *FS) unmake(dir *inode, name string, h *handle) {
+	if childID(dir, name) == h.node.real {
+		_ = unlinkAny(dir.fd, name)
+	}
+	if h.fd > 0 {
+		unix.Close(h.fd)
+	}
+	fs.inodes.takeBack(h.node)
 }
 
 // createNew makes what is granted to nobody.
@@ -192,13 +206,18 @@ func (fs *FS) makeLock(
 		return st
 	}
 	turn := fs.turnAt(dir, name, c)
+	made := &handle{}
 	_, st = fs.winning(turn, p, func() (*inode, fuse.Status) {
 		fd, attr, err := fs.makeEntry(h, dir, name, do)
 		if err != nil {
 			return nil, status(err)
 		}
-		return fs.lockEntry(fd, attr, out), fuse.OK
+		made.node = fs.lockEntry(fd, attr, out)
+		return made.node, fuse.OK
 	}, false)
+	if !st.Ok() && made.node != nil {
+		fs.unmake(dir, name, made)
+	}
 	turn.End()
 	if st.Ok() {
 		fs.guardLocked(dir, name)

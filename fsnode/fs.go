@@ -67,6 +67,7 @@ type FS struct {
 
 	inodes   *inodeTable
 	handles  *handleTable
+	records  *records
 	reaping  *reaper
 	metrics  *prometheus.Registry
 	kernel   kernel
@@ -96,6 +97,7 @@ func New(c Config) (*FS, error) {
 		Config:        c,
 		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), pressure, c.Remains),
 		handles:       newHandleTable(),
+		records:       newRecords(),
 		pressure:      pressure,
 		proc:          proc,
 		self:          os.Getpid(),

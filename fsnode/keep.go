@@ -102,8 +102,8 @@ func (fs *FS) rehandleControl(fh, node uint64, h *handle) error {
 	return nil
 }
 
-// openGrants are the locks whose creating handles are open.
-func (fs *FS) openGrants() map[lockmgr.Token]bool {
+// OpenGrants are the locks whose creating handles are open.
+func (fs *FS) OpenGrants() map[lockmgr.Token]bool {
 	fs.handles.mu.RLock()
 	defer fs.handles.mu.RUnlock()
 	open := map[lockmgr.Token]bool{}

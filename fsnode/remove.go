@@ -129,11 +129,14 @@ func (r *renaming) inTurn() fuse.Status {
 	if st := r.guard(); !st.Ok() {
 		return st
 	}
-	err := r.rename()
-	if err == nil {
-		r.record()
+	if err := r.rename(); err != nil {
+		return status(err)
 	}
-	return status(err)
+	if err := r.record(); err != nil { // nobody was granted the name
+		_ = unix.Renameat2(r.to.fd, r.new, r.from.fd, r.old, unix.RENAME_NOREPLACE)
+		return status(err)
+	}
+	return fuse.OK
 }
 
 // rename leaves a whiteout that is the caller's, if it asks for one.
@@ -219,21 +222,29 @@ func (r *renaming) decide() lockmgr.Outcome {
 	return lockmgr.Grant
 }
 
-func (r *renaming) record() {
+// record tells what was done. A lock that was moved takes its record along, which must not be found there.
+func (r *renaming) record() (err error) {
+	exchange := r.flags&unix.RENAME_EXCHANGE != 0
 	if r.source != nil && r.source != r.target {
-		if r.flags&unix.RENAME_EXCHANGE != 0 {
-			r.replaced(r.source, r.leaves, r.from, r.old)
-		} else {
-			r.source.Removed(r.c.who(), r.leaves)
-		}
+		r.fs.strip(r.to, r.new)
 	}
 	if r.target != nil && r.source != r.target {
-		r.replaced(r.target, r.replaces, r.to, r.new)
+		if exchange {
+			r.fs.strip(r.from, r.old)
+		}
+		err = r.replaced(r.target, r.replaces, r.to, r.new)
 	}
+	if r.source != nil && r.source != r.target && err == nil {
+		if exchange {
+			return r.replaced(r.source, r.leaves, r.from, r.old)
+		}
+		r.source.Removed(r.c.who(), r.leaves)
+	}
+	return err
 }
 
 // replaced tells which inode a name has now.
-func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, name string) {
+func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, name string) error {
 	var now lockmgr.InodeID
 	var kind lockmgr.Kind
 	fd, st, err := statChild(dir, name)
@@ -246,8 +257,10 @@ func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, n
 	case o != lockmgr.Grant:
 		turn.Replaced(r.c.who(), o, now, kind)
 	case err == nil: // else it went past the mount, and nobody has it
-		turn.Granted(r.grantee, now, kind, false)
+		_, err := turn.Granted(r.grantee, now, kind, false)
+		return err
 	}
+	return nil
 }
 
 // childID is the inode of an entry now; zero if it can't be told.

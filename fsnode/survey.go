@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +15,11 @@ func (fs *FS) Survey() {
 	started := time.Now()
 	fd, err := fs.reopen(int(fs.Root.Fd()), unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil {
-		err = fs.surveyDir(fd)
+		err = fs.surveyDir(fd, func(dir *inode, name string) {
+			if !fs.isGitLock(dir, name) {
+				fs.meet(dir, name)
+			}
+		})
 	}
 	if err != nil {
 		fs.Log.Warn().Err(err).Msg("not every lock from before the mount could be looked at")
@@ -22,8 +27,8 @@ func (fs *FS) Survey() {
 	fs.Log.Debug().Dur("took", time.Since(started)).Msg("looked for locks from before the mount")
 }
 
-// surveyDir takes fd over.
-func (fs *FS) surveyDir(fd int) error {
+// surveyDir visits what has a lock's name in a directory and below, on the same file system. It takes fd over.
+func (fs *FS) surveyDir(fd int, visit func(dir *inode, name string)) error {
 	n, err := fs.pinDir(fd)
 	if err != nil {
 		return err
@@ -37,17 +42,20 @@ func (fs *FS) surveyDir(fd int) error {
 	entries, err := dir.ReadDir(-1)
 	dir.Close()
 	for _, e := range entries {
-		if fs.Locks.Policy().IsLock(e.Name()) && !fs.isGitLock(n, e.Name()) {
-			fs.meet(n, e.Name())
+		if n.id == fuse.FUSE_ROOT_ID && e.Name() == ControlDir {
+			continue
+		}
+		if fs.Locks.Policy().IsLock(e.Name()) {
+			visit(n, e.Name())
 		}
 		if e.IsDir() {
-			err = errors.Join(err, fs.surveyChild(n, e.Name()))
+			err = errors.Join(err, fs.surveyChild(n, e.Name(), visit))
 		}
 	}
 	return err
 }
 
-func (fs *FS) surveyChild(dir *inode, name string) error {
+func (fs *FS) surveyChild(dir *inode, name string, visit func(dir *inode, name string)) error {
 	fd, st, err := statChild(dir, name)
 	if err != nil {
 		return err
@@ -56,5 +64,5 @@ func (fs *FS) surveyChild(dir *inode, name string) error {
 		unix.Close(fd)
 		return nil
 	}
-	return fs.surveyDir(fd)
+	return fs.surveyDir(fd, visit)
 }

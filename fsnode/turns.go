@@ -74,7 +74,8 @@ func (fs *FS) winning(turn *lockmgr.Turn, p lockmgr.Process, do func() (*inode, 
 	if !st.Ok() {
 		return 0, st
 	}
-	return turn.Granted(p, n.real, kindOf(n.mode), handle), fuse.OK
+	token, err := turn.Granted(p, n.real, kindOf(n.mode), handle)
+	return token, status(err)
 }
 
 // kindOf is what sort of lock an entry of a file type is.

@@ -21,6 +21,9 @@ func (fs *FS) GetXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string, dest []
 	if strings.HasPrefix(attr, ownAttributes) {
 		return fs.ownAttribute(n, attr, dest)
 	}
+	if isRecord(attr) {
+		return 0, fuse.ENODATA
+	}
 	p, err := fs.attrPath(n)
 	if err != nil {
 		return 0, fuse.ENODATA
@@ -45,7 +48,7 @@ func (fs *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint3
 	if err != nil {
 		return 0, status(err)
 	}
-	names = visible(names, h)
+	names = visible(withoutRecord(names), h)
 	if len(names) > len(dest) {
 		return uint32(len(names)), fuse.ERANGE
 	}
@@ -81,8 +84,8 @@ func xattrSize(size, room int, err error, ask func() (int, error)) (uint32, fuse
 
 // SetXAttr sets an extended attribute, unless somebody else holds the lock.
 func (fs *FS) SetXAttr(_ <-chan struct{}, in *fuse.SetXAttrIn, attr string, data []byte) fuse.Status {
-	if strings.HasPrefix(attr, ownAttributes) {
-		return fuse.EPERM
+	if st := notOurs(attr); !st.Ok() {
+		return st
 	}
 	return fs.changingXAttr(&in.InHeader, func(n *inode, p *attrPath) error {
 		if err := p.set(attr, data, int(in.Flags)); err != nil {
@@ -109,8 +112,8 @@ func (fs *FS) dropSetGID(n *inode) error {
 
 // RemoveXAttr removes an extended attribute, unless somebody else holds the lock.
 func (fs *FS) RemoveXAttr(_ <-chan struct{}, h *fuse.InHeader, attr string) fuse.Status {
-	if strings.HasPrefix(attr, ownAttributes) {
-		return fuse.EPERM
+	if st := notOurs(attr); !st.Ok() {
+		return st
 	}
 	return fs.changingXAttr(h, func(n *inode, p *attrPath) error {
 		err := p.remove(attr)

@@ -40,7 +40,7 @@ func BenchmarkManagerCycle(b *testing.B) {
 		t.End()
 		t = w.m.At(k)
 		t.Create(p.Identity)
-		token := t.Granted(p, inode, KindFile, true)
+		token, _ := t.Granted(p, inode, KindFile, true)
 		t.End()
 		w.m.Flushed(k, token, p.Identity)
 		w.m.HandleClosed(k, token)

@@ -38,6 +38,7 @@ func (m *Manager) handOver(e *entry, to Process) {
 	e.owner, e.ownerDead, e.killed, e.closed, e.second = to, false, false, true, false
 	m.own(e)
 	m.guard(e)
+	m.rewrite(e)
 	m.watch(e)
 	m.tell(e, Event{What: Delegated, Reason: "the payload names it"})
 }

@@ -22,12 +22,15 @@ const (
 	Unwatched               // its owner's death can't be learnt from the kernel
 	Guarded                 // another process wrote, or would have written, to the file that the lock is for
 	Delegated               // its payload names a shell, which is the owner from now on
+	Restored                // it was granted by an earlier server of this mount, or before the mount was started again
+	Unrecorded              // a change of a grant could not be recorded
 	Expired                 // somebody removed it, which was held for longer than the policy lets a living owner
 )
 
 func (w What) String() string {
 	return [...]string{"granted", "released", "refused", "orphaned", "abandoned", "reclaimed",
-		"cleared", "forced", "adopted", "unwatched", "guarded", "delegated", "expired"}[w]
+		"cleared", "forced", "adopted", "unwatched", "guarded", "delegated", "restored",
+		"unrecorded", "expired"}[w]
 }
 
 // Event is one thing that happened to one lock. It explains itself: Owner is who held

@@ -59,13 +59,14 @@ type Judge interface {
 	Judge(Key, InodeID)
 }
 
-// Config is what a Manager is made of. All fields are needed but Events.
+// Config is what a Manager is made of. All fields are needed but Ledger and Events.
 type Config struct {
 	Policy     Policy
 	Tree       Tree
 	Deaths     Deaths
 	Reaper     Reaper
 	Judge      Judge
+	Ledger     Ledger   // nil keeps nothing
 	Self       Identity // the mount process, which reaps
 	Now        func() time.Time
 	FirstToken Token       // the first grant gets this token
@@ -108,6 +109,9 @@ type Manager struct {
 func New(c Config) *Manager {
 	if c.Events == nil {
 		c.Events = func(Event) {}
+	}
+	if c.Ledger == nil {
+		c.Ledger = noLedger{}
 	}
 	m := &Manager{
 		Config: c,
@@ -268,6 +272,7 @@ func (m *Manager) forget(e *entry) {
 	if !e.tracked() {
 		return
 	}
+	m.Ledger.Strike(e.key, e.inode)
 	m.disown(e)
 	m.mu.Lock()
 	m.unindex(e)

@@ -78,11 +78,19 @@ func (t *Turn) Create(c Identity) (Outcome, error) {
 
 // Granted records that the caller's exclusive act was done, and which inode the name has
 // since: a new one, or after a link or a rename one that may have other names. The creating
-// handle counts as open if withHandle. It must come before the caller hears that it won.
-func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) Token {
+// handle counts as open if withHandle. It must come before the caller hears that it won. The error is the ledger's:
+// nothing is granted then, and the caller undoes what was done.
+func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) (Token, error) {
 	e, m := t.e, t.m
+	token, since := m.nextToken(), m.Now()
+	r := Record{
+		Token: token, Since: since, Owner: p.Identity, NSPIDs: p.NSPIDs, Shells: p.Shells, ByHelper: p.ByHelper, Git: t.git,
+	}
+	if err := m.Ledger.Enter(e.key, inode, r); err != nil {
+		return 0, err
+	}
 	e.state, e.owner, e.kind = Held, p, kind
-	e.token, e.since = m.nextToken(), m.Now()
+	e.token, e.since = token, since
 	e.handleOpen, e.git = withHandle, t.git
 	m.track(e, inode)
 	e.unlook(p.Identity)
@@ -90,12 +98,12 @@ func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) Tok
 	if !p.Known() {
 		e.state = UnknownOwner
 		m.tell(e, Event{What: GrantedTo})
-		return e.token
+		return e.token, nil
 	}
 	m.own(e)
 	m.watch(e)
 	m.tell(e, Event{What: GrantedTo})
-	return e.token
+	return e.token, nil
 }
 
 // Remove decides unlink, rmdir and rename away. If it is not refused the caller does
@@ -115,6 +123,7 @@ func (t *Turn) Remove(c Identity) Outcome {
 	switch o {
 	case Remember:
 		e.second = true
+		t.m.rewrite(e)
 		t.refuse(Remove, c, "a second caller in the owner's process: the creating handle is still open")
 		if late {
 			return Gone
@@ -209,6 +218,7 @@ func (t *Turn) Replaced(c Identity, o Outcome, inode InodeID, kind Kind) {
 	t.m.unindex(e)
 	t.m.index(e, inode)
 	t.m.mu.Unlock()
+	t.m.rewrite(e)
 	t.m.Tree.Unpin(before)
 }
 

@@ -106,6 +106,7 @@ func (m *Manager) adopt(e *entry, f Finding) {
 	e.token, e.since = m.nextToken(), m.Now()
 	m.own(e)
 	m.guard(e)
+	m.rewrite(e)
 	m.watch(e)
 	m.tell(e, Event{What: Adopted, Reason: f.Reason})
 }

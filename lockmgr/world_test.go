@@ -425,7 +425,7 @@ func (w *world) creates(actor string, p Process, k Key, c Content, open bool) st
 		w.handles = append(w.handles, h)
 	}
 	w.mu.Unlock()
-	token := t.Granted(p, n.id, c.Kind, open)
+	token, _ := t.Granted(p, n.id, c.Kind, open)
 	w.mu.Lock()
 	h.token = token
 	w.mu.Unlock()

@@ -97,7 +97,8 @@ func (s *server) start() error {
 	}
 	s.fs = fs
 	judge := newJudge(fs, s.processes)
-	law := s.law(fs, judge)
+	ledger := newLedger(fs, s.processes)
+	law := s.law(fs, judge, ledger)
 	if !law.Self.Known() {
 		return errors.New("the kernel can't name this very process: neither pidfd_open nor /proc does")
 	}
@@ -105,7 +106,7 @@ func (s *server) start() error {
 	judge.locks = fs.Locks
 	go judge.run()
 	s.end.Mounted, s.end.News = fs.Mounted, fs.SetNews
-	if err := s.end.Serve(fs, s.config.Options, func() error { return nil }); err != nil {
+	if err := s.end.Serve(fs, s.config.Options, func() error { return s.restore(ledger) }); err != nil {
 		return err
 	}
 	go fs.Survey()
@@ -135,7 +136,7 @@ const (
 )
 
 // law is what the law needs of the world.
-func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
+func (s *server) law(fs *fsnode.FS, j *judge, l *ledger) lockmgr.Config {
 	if !s.processes.CanReadIntent() {
 		s.log.Warn().Msg("what a caller is about can't be read here (ptrace is restricted): orphans go at once and don't stay as evidence")
 	}
@@ -144,7 +145,8 @@ func (s *server) law(fs *fsnode.FS, j *judge) lockmgr.Config {
 		Deaths:     &deaths{s.processes, s.watcher, fs},
 		Self:       s.processes.Identify(uint32(s.end.Holder)), // it removes locks for us (mount.Holder)
 		Now:        time.Now,
-		FirstToken: lockmgr.Token(time.Now().UnixMicro()), // above those of every earlier mount
+		Ledger:     l,
+		FirstToken: l.first(),
 		Events:     (&journal{s.log, fs}).record,
 	}
 }
