@@ -34,7 +34,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), releaseCommand(), configCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), releaseCommand(), upgradeCommand(), configCommand(), versionCommand())
 	return root
 }
 
@@ -71,6 +71,8 @@ func mountCommand() *cobra.Command {
 	f.DurationVar(&c.CacheTime, "cache-time", c.DefaultCacheTime(), "how long changes past the mount may go unseen in ordinary names")
 	f.BoolVar(&c.ProcOnly, "identify-by-proc", false, "do without pidfs, as on an older kernel")
 	_ = f.MarkHidden("identify-by-proc")
+	f.DurationVar(&c.HangLimit, "hang-limit", mount.DefaultHangLimit, "how long a server may owe an answer")
+	_ = f.MarkHidden("hang-limit")
 	return cmd
 }
 
@@ -209,6 +211,17 @@ func releaseCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "even if somebody holds it, or it could be data")
 	return cmd
+}
+
+func upgradeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "upgrade DIR",
+		Short: "Have a mount served by the program that is installed now; clients notice nothing",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return cli.Upgrade(args[0], cmd.OutOrStdout())
+		},
+	}
 }
 
 func versionCommand() *cobra.Command {

@@ -36,6 +36,8 @@ var helpers = map[string]func(arguments []string) error{
 	"difference":  helpDifference,
 	"history":     helpHistory,
 	"pay":         helpPay,
+	"make":        helpMake,
+	"make-link":   helpMakeLink,
 }
 
 func runHelper(name string, arguments []string) int {

@@ -42,6 +42,8 @@ type HolderConfig struct {
 	Program string   // path of the program that serves, for an upgrade
 	Command []string // its arguments
 	Log     zerolog.Logger
+
+	HangLimit time.Duration // see DefaultHangLimit
 }
 
 // served is a server process.
@@ -287,6 +289,7 @@ type order func()
 
 // Run holds the mount until nobody anywhere has it any more.
 func (h *Holder) Run() {
+	go h.watch()
 	for {
 		select {
 		case <-h.current.exited:

@@ -55,9 +55,9 @@ func resolve(dir string) (string, error) {
 	if err != nil {
 		return "", refuseSource(dir, err)
 	}
-	if top, ok := Top(path); ok && top.Type == FSType {
-		if isDead(path) { // attributes may be cached, so looking at them tells nothing
-			return "", refuseSource(path, unix.ENOTCONN)
+	for top, ok := Top(path); ok && top.Type == FSType && isDead(path); top, ok = Top(path) {
+		if err := detach(path); err != nil { // attributes may be cached, so looking at them tells nothing
+			return "", err
 		}
 	}
 	real, err := filepath.EvalSymlinks(path)

@@ -76,7 +76,7 @@ func (h *holder) start(command Command) error {
 	h.warnOfBystanders()
 	h.warnOfNamespace()
 	h.mount, err = mount.Hold(mount.HolderConfig{
-		Point: point, Source: h.source, Options: h.config.Options, Log: h.log,
+		Point: point, Source: h.source, Options: h.config.Options, Log: h.log, HangLimit: h.config.HangLimit,
 		Program: strings.TrimSuffix(program, " (deleted)"), Command: command(h.source.Name(), point),
 	})
 	return err

@@ -36,6 +36,7 @@ type Config struct {
 	CacheTime          time.Duration
 	ProcOnly           bool   // identify callers by /proc even where the kernel has better
 	Version            string // of this program
+	HangLimit          time.Duration
 }
 
 // DefaultCacheTime is how long the kernel believes us about names that are no locks.
