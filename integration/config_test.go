@@ -13,7 +13,7 @@ import (
 func (m *mount) reload(t testing.TB) string {
 	t.Helper()
 	before := len(m.log.String())
-	if err := syscall.Kill(m.serverPID(t), syscall.SIGHUP); err != nil {
+	if err := syscall.Kill(m.cmd.Process.Pid, syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	var line string

@@ -21,17 +21,41 @@ const (
 // session file; whoever was killed in between never ends.
 func TestMutualExclusion(t *testing.T) {
 	scenario{0, "processes fight over a lock, with SIGKILL"}.once(t, func(r *run) {
-		m := newMount(r)
-		arena := &arena{lock: m.path(sessionLock), file: m.path(session), killed: map[string]time.Time{}}
-		for range fighters {
-			arena.enter(r)
-		}
-		for end := time.Now().Add(fightTime); time.Now().Before(end); time.Sleep(killEvery) {
-			arena.killOne(r)
-		}
-		arena.end()
-		arena.check(r)
+		fight(r, func(*mount) {})
 	})
+}
+
+// The same with the server killed now and then: clients notice nothing, and a grant is a grant.
+func TestScenario22_Fight(t *testing.T) {
+	scenario{22, "processes fight over a lock, with SIGKILL of them and of the server"}.once(t, func(r *run) {
+		next, kills := time.Now().Add(serverKillEvery), 0
+		fight(r, func(m *mount) {
+			if time.Now().After(next) {
+				m.killServer(r)
+				kills++
+				next = time.Now().Add(serverKillEvery)
+			}
+		})
+		r.note("%d servers killed", kills)
+	})
+}
+
+const serverKillEvery = 300 * time.Millisecond
+
+// fight has processes fight while they, and whatever disturb does, disturb each other.
+func fight(r *run, disturb func(*mount)) {
+	r.Helper()
+	m := newMount(r)
+	arena := &arena{lock: m.path(sessionLock), file: m.path(session), killed: map[string]time.Time{}}
+	for range fighters {
+		arena.enter(r)
+	}
+	for end := time.Now().Add(fightTime); time.Now().Before(end); time.Sleep(killEvery) {
+		arena.killOne(r)
+		disturb(m)
+	}
+	arena.end()
+	arena.check(r)
 }
 
 // arena has the fighters by a name that is never used twice, as a PID may be.
@@ -52,6 +76,9 @@ func (a *arena) enter(t testing.TB) {
 
 func (a *arena) killOne(t testing.TB) {
 	i := rand.IntN(len(a.running))
+	if text := a.running[i].log.String(); text != "" {
+		t.Errorf("%s failed: %s", a.names[i], text)
+	}
 	a.killed[a.names[i]] = time.Now()
 	a.running[i].kill()
 	a.names = append(a.names[:i], a.names[i+1:]...)

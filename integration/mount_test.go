@@ -200,8 +200,14 @@ func (m *mount) waitRunning(t testing.TB, what string, ok func() bool) {
 // server is what is needed to end it whatever it does.
 func (m *mount) server() server {
 	s := server{m.cmd.Process.Pid, m.exited, m.log, connectionOf(m.dir)}
-	if child := childOf(s.pid); m.pidNamespace && child != 0 {
-		s.pid = child
+	generations := 1 // the holder's child
+	if m.pidNamespace {
+		generations = 2
+	}
+	for range generations {
+		if child := childOf(s.pid); child != 0 {
+			s.pid = child
+		}
 	}
 	return s
 }
@@ -279,14 +285,11 @@ func (m *mount) tearDown() {
 	unix.Unmount(m.dir, unix.MNT_FORCE|unix.MNT_DETACH)
 }
 
-// serverPID is the PID of the program itself, also where it runs below unshare.
+// serverPID is the PID of the process that serves.
 func (m *mount) serverPID(t testing.TB) int {
 	t.Helper()
-	pid := m.cmd.Process.Pid
-	if !m.pidNamespace {
-		return pid
-	}
-	return onlyChild(t, pid)
+	pid, _ := m.processesOf(t)
+	return pid
 }
 
 func onlyChild(t testing.TB, pid int) int {

@@ -116,16 +116,16 @@ func TestBusyMountNamesWhoIsInTheWay(t *testing.T) {
 
 func TestDeadMountIsCleared(t *testing.T) {
 	m := newMount(t)
-	m.cmd.Process.Kill()
-	<-m.exited
+	m.killBoth(t)
 	m.cmd = nil
-	mustSay(t, exitDead, []string{m.dir, "dead mount", "sessionlockfs unmount"}, "mount", m.dir)
 	mustSay(t, exitDead, []string{"dead mount"}, "locks", m.dir)
 	mustSay(t, 0, nil, "unmount", m.dir)
 	if served(m.dir) {
 		t.Error("still mounted")
 	}
 	m.start(t)
+	m.killBoth(t)
+	m.start(t) // which clears it, too
 }
 
 func TestWithoutFUSE(t *testing.T) {
