@@ -107,6 +107,7 @@ func (fs *FS) KeepRecord(k lockmgr.Key, inode lockmgr.InodeID, mark string, data
 	}
 	defer unix.Close(dir)
 	if err := fs.records.write.writeFile(dir, mark, data); err != nil {
+		_ = unix.Unlinkat(int(fs.Root.Fd()), ControlDir, unix.AT_REMOVEDIR) // if there is nothing else in it
 		return err
 	}
 	fs.records.file(k, mark, dir)

@@ -73,7 +73,7 @@ func (d *device) read(buf []byte) (fsnode.Request, error) {
 			}
 			return nil, fmt.Errorf("a request of %d bytes", n)
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // ENOENT: it was interrupted before we had it
-		case unix.ENODEV:
+		case unix.ENODEV, unix.ECONNABORTED: // the latter if it was forced (fuse_dev_do_read)
 			return nil, errUnmounted
 		default:
 			return nil, err

@@ -121,7 +121,7 @@ func (s *Serving) Serve(fs *fsnode.FS, o Options, restore func() error) error {
 
 // unlessUnmounted makes it a proper end that the mount is gone before we serve.
 func (s *Serving) unlessUnmounted(err error) error {
-	if errors.Is(err, errUnmounted) || errors.Is(err, unix.ENODEV) {
+	if errors.Is(err, errUnmounted) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ECONNABORTED) {
 		s.done <- nil
 		return nil
 	}

@@ -34,7 +34,7 @@ func (h *Holder) refuse(d time.Duration) {
 // refuseOne answers a request. False if the mount is gone.
 func (h *Holder) refuseOne(fd int, buf []byte) bool {
 	n, err := unix.Read(fd, buf)
-	if err == unix.ENODEV {
+	if err == unix.ENODEV || err == unix.ECONNABORTED {
 		return false
 	}
 	r := fsnode.Request(buf[:max(n, 0)])
