@@ -73,6 +73,8 @@ func mountCommand() *cobra.Command {
 	_ = f.MarkHidden("identify-by-proc")
 	f.DurationVar(&c.HangLimit, "hang-limit", mount.DefaultHangLimit, "how long a server may owe an answer")
 	_ = f.MarkHidden("hang-limit")
+	f.BoolVar(&c.WithoutResend, "without-resend", false, "do without requests being sent again, as on an older kernel")
+	_ = f.MarkHidden("without-resend")
 	return cmd
 }
 

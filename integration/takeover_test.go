@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -364,4 +365,55 @@ func TestHungServer(t *testing.T) {
 		t.Errorf("server %d goes on", now)
 	}
 	t.Logf("served again after %v", time.Since(started))
+}
+
+// On a kernel that can't send requests again those under way fail, and everything else goes on.
+func TestTakeoverWithoutResend(t *testing.T) {
+	m := newMount(t, withFlags("--without-resend"))
+	living, _ := m.twoHolders(t)
+	before := m.lock(t, "live.jsonl.lock")
+	file, err := os.OpenFile(m.path("data"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stop, asked := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var failed error
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				asked <- failed
+				return
+			default:
+			}
+			var st unix.Stat_t
+			if err := unix.Stat(m.path("nothing"), &st); err != unix.ENOENT && err != unix.ECONNABORTED {
+				failed = err
+			}
+		}
+	}()
+	for range 5 {
+		server, _ := m.processesOf(t)
+		syscall.Kill(server, syscall.SIGKILL)
+		waitFor(t, "another server", waitDeadline, func() bool {
+			text, err := m.readControl("locks")
+			return err == nil && !strings.Contains(string(text), `"pid":`+strconv.Itoa(server)+",")
+		})
+		if _, err := file.WriteString("x"); err != nil {
+			t.Errorf("append through an open handle: %v", err)
+		}
+	}
+	close(stop)
+	if err := <-asked; err != nil {
+		t.Errorf("stat: %v, want ENOENT, or ECONNABORTED for one that was under way", err)
+	}
+	if text, err := os.ReadFile(m.path("data")); err != nil || string(text) != "xxxxx" {
+		t.Errorf("appended: %q, %v", text, err)
+	}
+	if after := m.lock(t, "live.jsonl.lock"); after.Token != before.Token || after.State != "held" {
+		t.Errorf("after the takeovers: %+v, before: %+v", after, before)
+	}
+	living.stdin.Close()
+	waitFor(t, "the owner's release", waitDeadline, func() bool { return !m.exists("live.jsonl.lock") })
 }

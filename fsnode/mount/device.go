@@ -29,6 +29,7 @@ type device struct {
 	log      zerolog.Logger
 	protocol *fuse.ProtocolServer
 	kernel   fuse.InitIn
+	once     bool // have nothing sent again
 
 	waiting  atomic.Int32 // readers that have nothing to do
 	serving  atomic.Int32 // requests under way
@@ -114,7 +115,26 @@ func (d *device) begin(remains *fsnode.Remains) error {
 }
 
 // resends reports whether the kernel can send again what an earlier server took (FUSE_HAS_RESEND, Linux 6.9).
-func (d *device) resends() bool { return d.kernel.Flags64()&fuse.CAP_HAS_RESEND != 0 }
+func (d *device) resends() bool { return !d.once && d.kernel.Flags64()&fuse.CAP_HAS_RESEND != 0 }
+
+// ownQueue has what we take fail when we die (ECONNABORTED), where it can't be sent again: whoever waits for it
+// would wait for ever. For that it has to be taken through a descriptor that nobody else has (fuse_dev_release).
+func (d *device) ownQueue() error {
+	if d.resends() {
+		return nil
+	}
+	fd, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("another descriptor of the connection: %w", err)
+	}
+	const clone = 0x8004e500 // FUSE_DEV_IOC_CLONE
+	if err := unix.IoctlSetPointerInt(fd, clone, d.fd); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("another descriptor of the connection: %w", err)
+	}
+	d.fd = fd
+	return nil
+}
 
 // again has the kernel send again what was taken and not answered, and reads that, with what else waits. The kernel
 // puts it before everything else, while we write (fuse_resend).

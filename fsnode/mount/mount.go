@@ -23,6 +23,7 @@ type Serving struct {
 	Point  string
 	Source *os.File // the real directory; it holds the arbiter's flock
 	Holder int      // PID
+	Once   bool     // have no request sent again, as on an older kernel
 
 	connection *os.File
 	Remains    *fsnode.Remains
@@ -89,7 +90,11 @@ func (s *Serving) Prepared() error {
 // request is answered. When it returns, the mount can be used.
 func (s *Serving) Serve(fs *fsnode.FS, o Options, restore func() error) error {
 	s.device = newDevice(s.connection, fs, fuseOptions(o), fs.Log)
+	s.device.once = s.Once
 	if err := s.device.begin(s.Remains); err != nil {
+		return s.unlessUnmounted(err)
+	}
+	if err := s.device.ownQueue(); err != nil {
 		return s.unlessUnmounted(err)
 	}
 	again, err := s.device.again()

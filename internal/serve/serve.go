@@ -37,6 +37,7 @@ type Config struct {
 	ProcOnly           bool   // identify callers by /proc even where the kernel has better
 	Version            string // of this program
 	HangLimit          time.Duration
+	WithoutResend      bool // as on a kernel that can't send requests again
 }
 
 // DefaultCacheTime is how long the kernel believes us about names that are no locks.
@@ -53,6 +54,7 @@ func Served(c Config) (is bool, err error) {
 		return true, fmt.Errorf("%w: %w", cli.ErrUsage, err)
 	}
 	defer flush()
+	end.Once = c.WithoutResend
 	s := &server{config: c, log: log, end: end, signals: make(chan os.Signal, 1)}
 	// The holder unmounts on a signal, which may go to both of us. Whoever reads the log may go; the mount must not.
 	signal.Notify(s.signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
