@@ -9,13 +9,19 @@ import (
 	"sessionlockfs/lockmgr"
 )
 
+// Inherited is the answer to a request that was carried out by a server that died.
+type Inherited struct {
+	Answer []byte
+	run    *running
+}
+
 // Inherit takes over from a server that is dead: the inodes that the kernel refers to, the handles that are kept, and the
 // requests that it took and did not answer, which the kernel has sent again. It gives the answers of those that were
-// carried out, by their numbers; the others are to be served. It comes before anything is served, and before the
-// locks are looked at.
+// carried out, by their numbers, and is told with Settled when they are sent; the others are to be served. It comes before
+// anything is served, and before the locks are looked at. Whoever does it may die at it as well.
 //
 // A kernel that sends nothing again (complete is false) has told their callers that they failed: what they made is taken back.
-func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[uint64][]byte) {
+func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[uint64]Inherited) {
 	pending := map[uint64]Request{}
 	for _, r := range again {
 		pending[r.Unique()] = r
@@ -30,19 +36,22 @@ func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[
 	}
 	fs.inheritNodes(unanswered)
 	fs.inheritHandles(kept, unanswered)
-	answers = map[uint64][]byte{}
+	answers = map[uint64]Inherited{}
 	for _, run := range unanswered {
-		if r := pending[run.unique]; r != nil {
-			if answer := fs.settle(run, r); answer != nil {
-				answers[run.unique] = answer
-			}
-		} else {
+		r := pending[run.unique]
+		if r == nil {
 			fs.takeBack(run)
+		} else if answer := fs.settle(run, r); answer != nil {
+			answers[run.unique] = Inherited{answer, run}
+			continue
 		}
 		run.end()
 	}
 	return answers
 }
+
+// Settled says that an answer is out.
+func (fs *FS) Settled(i Inherited) { i.run.end() }
 
 // inheritNodes finds the inodes again, each by the name it had last. What was moved past the mount meanwhile is lost (ESTALE)
 // until the kernel finds it by a name.
@@ -50,6 +59,7 @@ func (fs *FS) inheritNodes(unanswered []*running) {
 	given := map[uint64]uint64{}
 	for _, run := range unanswered {
 		given[run.node]++
+		run.node = 0 // or who comes after us would take it back again
 	}
 	records := fs.Remains.left()
 	t := fs.inodes

@@ -3,6 +3,7 @@ package fsnode
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -166,4 +167,16 @@ func TestRecordInAFile(t *testing.T) {
 			t.Errorf("%s: %q", name, data)
 		}
 	}
+}
+
+// run has a shell do something in a directory, and gives what it says.
+func run(t *testing.T, dir, script string) string {
+	t.Helper()
+	cmd := exec.Command("sh", "-e", "-c", script)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", script, err, out)
+	}
+	return string(out)
 }

@@ -201,7 +201,7 @@ func (d *device) reader() {
 			}
 			return
 		}
-		if d.draining.Load() {
+		if d.draining.Load() && !r.Unanswered() {
 			return // whoever comes after us is sent it again
 		}
 		d.handle(r)

@@ -107,8 +107,9 @@ func (s *Serving) Serve(fs *fsnode.FS, o Options, restore func() error) error {
 	}
 	var rest []fsnode.Request
 	for _, r := range again {
-		if answer := answers[r.Unique()]; answer != nil {
-			s.device.answer(answer)
+		if settled, is := answers[r.Unique()]; is {
+			s.device.answer(settled.Answer)
+			fs.Settled(settled)
 		} else {
 			rest = append(rest, r)
 		}
