@@ -67,7 +67,7 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 		return st
 	}
 	fs.guardLocked(dir, name)
-	h.grant = &grant{dir.key(name), token, p.Identity}
+	h.grant = &grant{key: dir.key(name), token: token, owner: p.Identity}
 	out.Fh = fs.handles.add(h)
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK

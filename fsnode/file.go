@@ -241,6 +241,7 @@ func (fs *FS) altering(h *handle, c *caller, who func() lockmgr.Identity, lose, 
 func (fs *FS) Flush(_ <-chan struct{}, in *fuse.FlushIn) fuse.Status {
 	if h := fs.handles.file(in.Fh); h != nil && h.grant != nil && fs.Callers.Is(in.Pid, h.grant.owner) {
 		fs.Locks.Flushed(h.grant.key, h.grant.token, h.grant.owner)
+		h.grant.closed.Store(true)
 	}
 	return fuse.OK
 }

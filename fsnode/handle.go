@@ -2,6 +2,7 @@ package fsnode
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"sessionlockfs/lockmgr"
 )
@@ -27,6 +28,8 @@ type grant struct {
 	key   lockmgr.Key
 	token lockmgr.Token
 	owner lockmgr.Identity
+
+	closed atomic.Bool // the owner's process has closed it
 }
 
 // handleTable gives numbers to open handles. mu guards the fields, nothing is locked

@@ -38,6 +38,8 @@ type aboutGrant struct {
 	Key   lockmgr.Key      `json:"k"`
 	Token lockmgr.Token    `json:"t"`
 	Owner lockmgr.Identity `json:"o"`
+
+	Closed bool `json:"x,omitempty"` // by the owner's process
 }
 
 // keep hands a handle to the keeper.
@@ -53,12 +55,18 @@ func (t *handleTable) keep(fh uint64, keeper Keeper) {
 		a.Node = h.node.id
 	}
 	if h.grant != nil {
-		a.Grant = &aboutGrant{h.grant.key, h.grant.token, h.grant.owner}
+		a.Grant = &aboutGrant{h.grant.key, h.grant.token, h.grant.owner, h.grant.closed.Load()}
 	}
 	about, err := json.Marshal(a)
 	if err == nil {
 		keeper.Keep(fh, about, h.fd)
 	}
+}
+
+// isGrant reports whether a handle created a lock.
+func (t *handleTable) isGrant(fh uint64) bool {
+	h := t.file(fh)
+	return h != nil && h.grant != nil
 }
 
 // rehandle makes a handle of what is kept. It takes the descriptor over.
@@ -81,7 +89,8 @@ func (fs *FS) rehandle(k Kept) error {
 		h.dir = &dirStream{fd: k.Fd, dev: h.node.real.Dev, numbers: fs.inodes.numbers}
 	}
 	if a.Grant != nil {
-		h.grant = &grant{a.Grant.Key, a.Grant.Token, a.Grant.Owner}
+		h.grant = &grant{key: a.Grant.Key, token: a.Grant.Token, owner: a.Grant.Owner}
+		h.grant.closed.Store(a.Grant.Closed)
 	}
 	fs.handles.restore(k.Fh, h)
 	return nil
@@ -102,15 +111,15 @@ func (fs *FS) rehandleControl(fh, node uint64, h *handle) error {
 	return nil
 }
 
-// OpenGrants are the locks whose creating handles are open.
-func (fs *FS) OpenGrants() map[lockmgr.Token]bool {
+// OpenGrants are the locks whose creating handles are open, and whether the owner's process has closed them.
+func (fs *FS) OpenGrants() (closed map[lockmgr.Token]bool) {
 	fs.handles.mu.RLock()
 	defer fs.handles.mu.RUnlock()
-	open := map[lockmgr.Token]bool{}
+	closed = map[lockmgr.Token]bool{}
 	for _, h := range fs.handles.open {
 		if h.grant != nil {
-			open[h.grant.token] = true
+			closed[h.grant.token] = h.grant.closed.Load()
 		}
 	}
-	return open
+	return closed
 }

@@ -29,6 +29,7 @@ const (
 	opGetxattr    = 22
 	opListxattr   = 23
 	opRemovexattr = 24
+	opFlush       = 25
 	opInit        = 26
 	opOpendir     = 27
 	opReaddir     = 28

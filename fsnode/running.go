@@ -194,6 +194,10 @@ func (fs *FS) Answering(r Request, run *running, answer []byte) {
 		if out.ok() {
 			fs.renamed(r)
 		}
+	case opFlush:
+		if in := as[fuse.FlushIn](r); in != nil && fs.handles.isGrant(in.Fh) {
+			fs.handles.keep(in.Fh, fs.Keeper)
+		}
 	case opRelease, opReleasedir:
 		if in := as[fuse.ReleaseIn](r); in != nil {
 			fs.Keeper.Drop(in.Fh)

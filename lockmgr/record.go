@@ -54,6 +54,7 @@ type Standing struct {
 	Verdict    Verdict // on the owner; Unknown loses no lock
 	Rebooted   bool    // the machine was started again since: that ended the owner, and whoever it made the lock for
 	HandleOpen bool    // the creating handle is open
+	Closed     bool    // the owner's process has closed it
 }
 
 // Restore takes a recorded grant over, before the first request. Whoever lives keeps lock and token, a dead owner's lock
@@ -70,7 +71,7 @@ func (m *Manager) Restore(k Key, inode InodeID, kind Kind, r Record, s Standing)
 	}
 	e.state, e.owner, e.kind, e.token, e.since = Held, s.Owner, kind, r.Token, r.Since
 	e.adopted, e.second, e.git = r.Adopted, r.Second, r.Git
-	e.handleOpen, e.closed = s.HandleOpen, r.Closed || !s.HandleOpen
+	e.handleOpen, e.closed = s.HandleOpen, r.Closed || s.Closed || !s.HandleOpen
 	m.track(e, inode)
 	m.guard(e)
 	if !r.Owner.Known() {

@@ -99,7 +99,8 @@ func (s *server) restoreOne(l *ledger, found fsnode.Recorded, open map[lockmgr.T
 	if err != nil {
 		return err
 	}
-	standing.HandleOpen = open[r.Token]
+	closed, isOpen := open[r.Token]
+	standing.HandleOpen, standing.Closed = isOpen, closed
 	s.fs.Locks.Restore(found.Key, found.Inode, found.Kind, r, standing)
 	s.fs.Guard(found.Key)
 	return nil
