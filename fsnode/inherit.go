@@ -1,6 +1,8 @@
 package fsnode
 
 import (
+	"maps"
+	"slices"
 	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -37,6 +39,7 @@ func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[
 	fs.inheritNodes(unanswered)
 	fs.inheritHandles(kept, unanswered)
 	answers = map[uint64]Inherited{}
+	slices.SortStableFunc(unanswered, renamesFirst)
 	for _, run := range unanswered {
 		r := pending[run.unique]
 		if r == nil {
@@ -48,6 +51,17 @@ func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[
 		run.end()
 	}
 	return answers
+}
+
+// renamesFirst is an order in which directories are found again before anybody looks into them.
+func renamesFirst(a, b *running) int {
+	rename := func(r *running) int {
+		if r.op == opRename || r.op == opRename2 {
+			return 0
+		}
+		return 1
+	}
+	return rename(a) - rename(b)
 }
 
 // Settled says that an answer is out.
@@ -76,9 +90,18 @@ func (fs *FS) inheritNodes(unanswered []*running) {
 		t.gone[rec.id] = rec
 	}
 	t.mu.Unlock()
+	fs.findAll()
+}
+
+// findAll looks for all inodes that are not found yet.
+func (fs *FS) findAll() {
+	t := fs.inodes
+	t.mu.RLock()
+	ids := slices.Collect(maps.Keys(t.gone))
+	t.mu.RUnlock()
 	tried := map[uint64]bool{}
-	for _, rec := range records {
-		fs.findAgain(rec.id, tried)
+	for _, id := range ids {
+		fs.findAgain(id, tried)
 	}
 }
 
@@ -123,7 +146,7 @@ func (fs *FS) Lost(r Request) bool {
 	t := fs.inodes
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return len(t.gone) > 0 && t.gone[r.header().NodeId] != nil
+	return len(t.gone) > 0 && (t.gone[r.header().NodeId] != nil || t.gone[r.other()] != nil)
 }
 
 // inheritHandles opens the handles again, but for those whose opener will have another one.

@@ -182,6 +182,8 @@ func (t *inodeTable) moved(real lockmgr.InodeID, dir uint64, name string) {
 	defer t.mu.Unlock()
 	if n := t.byReal[real]; n != nil {
 		n.record.move(dir, name)
+	} else {
+		t.lost[real].move(dir, name)
 	}
 }
 

@@ -3,6 +3,8 @@ package fsnode
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -58,9 +60,29 @@ func (t *handleTable) keep(fh uint64, keeper Keeper) {
 		a.Grant = &aboutGrant{h.grant.key, h.grant.token, h.grant.owner, h.grant.closed.Load()}
 	}
 	about, err := json.Marshal(a)
-	if err == nil {
-		keeper.Keep(fh, about, h.fd)
+	if err != nil {
+		return
 	}
+	if h.text == nil {
+		keeper.Keep(fh, about, h.fd)
+	} else if fd, err := textFile(h.text); err == nil {
+		keeper.Keep(fh, about, fd)
+		unix.Close(fd)
+	}
+}
+
+// textFile makes a file without a name of what a control file says: whoever reads it in several steps must not get halves of two
+// times.
+func textFile(text []byte) (int, error) {
+	fd, err := unix.MemfdCreate("control", unix.MFD_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	if n, err := unix.Write(fd, text); err != nil || n < len(text) {
+		unix.Close(fd)
+		return -1, unix.ENOSPC
+	}
+	return fd, nil
 }
 
 // isGrant reports whether a handle created a lock.
@@ -77,7 +99,7 @@ func (fs *FS) rehandle(k Kept) error {
 	}
 	h := &handle{fd: k.Fd, opener: a.Opener}
 	if a.Control {
-		return fs.rehandleControl(k.Fh, a.Node, h)
+		return fs.rehandleControl(k, a.Node)
 	}
 	if h.node = fs.inodes.node(a.Node); h.node == nil {
 		h.node = fs.foundByHandle(a.Node, k.Fd)
@@ -96,18 +118,19 @@ func (fs *FS) rehandle(k Kept) error {
 	return nil
 }
 
-// rehandleControl lets a control file say what it says now.
-func (fs *FS) rehandleControl(fh, node uint64, h *handle) error {
-	say := fs.said(node)
-	h.control = node
-	if say != nil {
-		text, err := say()
+// rehandleControl lets a control file say what it said.
+func (fs *FS) rehandleControl(k Kept, node uint64) error {
+	h := &handle{fd: -1, control: node}
+	if k.Fd >= 0 {
+		f := os.NewFile(uintptr(k.Fd), "control")
+		defer f.Close()
+		text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<40))
 		if err != nil {
 			return err
 		}
 		h.text = text
 	}
-	fs.handles.restore(fh, h)
+	fs.handles.restore(k.Fh, h)
 	return nil
 }
 

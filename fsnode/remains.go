@@ -104,7 +104,6 @@ func MapRemains(f *os.File) (*Remains, error) {
 	case 0:
 		r.head.magic = remainsMagic
 	case remainsMagic:
-		r.used = min(r.head.used, maxNodes)
 	default:
 		return nil, ErrRemains
 	}
@@ -200,10 +199,11 @@ func (rec *nodeRecord) where() (dir uint64, name string, ok bool) {
 	return rec.dir, rec.name.String(), true
 }
 
-// left are the nodes that an earlier server left; the others are free.
+// left are the nodes that an earlier server left, which is dead by now; the others are free.
 func (r *Remains) left() (records []*nodeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.used = min(atomic.LoadUint32(&r.head.used), maxNodes)
 	for i := range r.nodes[:r.used] {
 		if r.nodes[i].id != 0 {
 			records = append(records, &r.nodes[i])

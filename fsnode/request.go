@@ -192,6 +192,19 @@ func Answer(r Request, st fuse.Status, rest ...byte) []byte {
 	return append(out, rest...)
 }
 
+// other is the second node that a request is about; 0 for none.
+func (r Request) other() (node uint64) {
+	switch r.header().Opcode {
+	case opLink:
+		if in := as[fuse.LinkIn](r); in != nil {
+			node = in.Oldnodeid
+		}
+	case opRename, opRename2:
+		node, _, _, _ = r.renaming()
+	}
+	return node
+}
+
 // Closes reports whether the request is the last of a handle.
 func (r Request) Closes() (fh uint64, yes bool) {
 	switch r.header().Opcode {

@@ -26,6 +26,7 @@ func (fs *FS) settle(run *running, r Request) (answer []byte) {
 		now := fs.now(run.to, &run.target)
 		if run.was.there() && now.same(&run.was) && !run.targetWas.same(&run.was) {
 			fs.renamed(r)
+			fs.findAll()
 			return Answer(r, fuse.OK)
 		}
 	case opWrite:

@@ -41,6 +41,9 @@ func (fs *FS) surveyDir(fd int, visit func(dir *inode, name string)) error {
 	dir := os.NewFile(uintptr(list), "directory")
 	entries, err := dir.ReadDir(-1)
 	dir.Close()
+	if errors.Is(err, unix.ENOENT) { // it was removed meanwhile
+		err = nil
+	}
 	for _, e := range entries {
 		if n.id == fuse.FUSE_ROOT_ID && e.Name() == ControlDir {
 			continue
@@ -57,6 +60,9 @@ func (fs *FS) surveyDir(fd int, visit func(dir *inode, name string)) error {
 
 func (fs *FS) surveyChild(dir *inode, name string, visit func(dir *inode, name string)) error {
 	fd, st, err := statChild(dir, name)
+	if err == unix.ENOENT {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -26,8 +27,11 @@ type Holder struct {
 	image      *os.File // of the program that serves, whatever is at its path by now
 	dev        uint64
 
-	current *served // used by Run only, once that is called
+	current *served // used by Run only, once that is called, as is standby
+	standby *served // is prepared to take over
+	era     int     // counts what makes a server that stands by out of date
 	orders  chan order
+	over    chan struct{} // closed when Run has returned
 	pace    pace
 
 	mu   sync.Mutex // guards kept
@@ -64,7 +68,7 @@ type served struct {
 // Hold mounts, and has it served. When it returns, the mount can be used. The error is a *Refusal, and nothing is mounted
 // then.
 func Hold(c HolderConfig) (*Holder, error) {
-	h := &Holder{HolderConfig: c, kept: map[uint64]fsnode.Kept{}, orders: make(chan order)}
+	h := &Holder{HolderConfig: c, kept: map[uint64]fsnode.Kept{}, orders: make(chan order), over: make(chan struct{})}
 	var err error
 	if h.remains, err = fsnode.NewRemains(); err != nil {
 		return nil, err
@@ -87,7 +91,7 @@ func Hold(c HolderConfig) (*Holder, error) {
 
 // first starts the first server.
 func (h *Holder) first() error {
-	s, err := h.launch()
+	s, err := h.launch(h.image)
 	if err != nil {
 		return err
 	}
@@ -115,19 +119,21 @@ func (h *Holder) openProgram() error {
 }
 
 // launch starts a server and waits until it can take over.
-func (h *Holder) launch() (*served, error) {
+func (h *Holder) launch(image *os.File) (*served, error) {
 	ours, theirs, err := linkPair()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.close()
-	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", h.image.Fd()), h.Command...)
+	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", image.Fd()), h.Command...)
 	cmd.Args[0] = h.Program
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), linkVariable+"=3")
 	cmd.ExtraFiles = []*os.File{theirs.file, h.connection, h.remains, h.Source}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	runtime.KeepAlive(image)
+	if err != nil {
 		ours.close()
 		return nil, fmt.Errorf("start the server: %w", err)
 	}
@@ -289,16 +295,20 @@ type order func()
 
 // Run holds the mount until nobody anywhere has it any more.
 func (h *Holder) Run() {
+	defer close(h.over)
 	go h.watch()
+	h.standBy()
 	for {
 		select {
 		case <-h.current.exited:
 			<-h.current.deaf
 			if h.ended() {
+				h.dismiss()
 				h.connection.Close()
 				return
 			}
 			h.restart()
+			h.standBy()
 		case do := <-h.orders:
 			do()
 		}
@@ -325,7 +335,7 @@ func (h *Holder) restart() {
 		}
 		h.Log.Error().Int("server", h.current.pid).Err(h.current.why()).Msg("the server is dead; another one takes over")
 		started := time.Now()
-		s, err := h.launch()
+		s, err := h.next()
 		if err != nil {
 			h.Log.Error().Err(err).Msg("no server can be started")
 			h.current.began = time.Time{}
@@ -355,5 +365,9 @@ func (s *served) exitedWell() bool {
 
 // Reload has the server read its configuration again.
 func (h *Holder) Reload() {
-	h.orders <- func() { _ = unix.Kill(h.current.pid, syscall.SIGHUP) }
+	h.orders <- func() {
+		_ = unix.Kill(h.current.pid, syscall.SIGHUP)
+		h.dismiss() // it has read the one before
+		h.standBy()
+	}
 }

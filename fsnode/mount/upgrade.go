@@ -28,13 +28,15 @@ func (h *Holder) upgrade() {
 	if err := h.takeOver(s); err != nil {
 		h.Log.Error().Err(err).Msg("the new server failed when it took over; the old program goes on")
 		s.kill()
-		h.image.Close()
 		h.image = image
+		h.dismiss()
 		h.restart()
+		h.standBy()
 		h.tell(h.current, News{At: started, Failed: err.Error()})
 		return
 	}
-	image.Close()
+	h.dismiss()
+	h.standBy()
 	h.tell(s, News{At: started})
 	h.Log.Info().Int("server", s.pid).Dur("took", time.Since(started)).Msg("upgraded")
 }
@@ -45,9 +47,8 @@ func (h *Holder) launchNew() (*served, error) {
 	if err := h.openProgram(); err != nil {
 		return nil, err
 	}
-	s, err := h.launch()
+	s, err := h.launch(h.image)
 	if err != nil {
-		h.image.Close()
 		h.image = before
 	}
 	return s, err
