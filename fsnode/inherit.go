@@ -86,11 +86,25 @@ func (fs *FS) inheritNodes(unanswered []*running) {
 			continue
 		}
 		t.numbers.restore(rec.dev, rec.seen)
-		t.lost[lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}] = rec
-		t.gone[rec.id] = rec
+		t.lose(rec)
 	}
 	t.mu.Unlock()
 	fs.findAll()
+}
+
+// lose enters an inode that is not found yet. Of two records of one number the older one is of an inode that is gone: its FORGET
+// was taken by a server that died, and is not sent again. Caller holds t.mu.
+func (t *inodeTable) lose(rec *nodeRecord) {
+	real := lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}
+	if other := t.lost[real]; other != nil {
+		if other.id > rec.id {
+			rec, other = other, rec
+		}
+		delete(t.gone, other.id)
+		t.remains.drop(other)
+	}
+	t.lost[real] = rec
+	t.gone[rec.id] = rec
 }
 
 // findAll looks for all inodes that are not found yet.

@@ -54,10 +54,21 @@ func newDevice(fd *os.File, fs *fsnode.FS, opts *fuse.MountOptions, logger zerol
 	opts.Logger = log.New(logger, "", 0)
 	opts.PanicHandler = func(reason any) fuse.Status { panic(reason) } // the next server does better than half of this one
 	d := &device{fd: int(fd.Fd()), fs: fs, log: logger, protocol: fuse.NewProtocolServer(fs, opts)}
-	d.requests.New = func() any { b := make([]byte, page+requestSize)[page-writeHeader:]; return &b }
+	d.requests.New = func() any { b := present(page + requestSize)[page-writeHeader:]; return &b }
 	d.answers.New = func() any { b := make([]byte, page+fsnode.MaxRequest)[page-answerHeader:]; return &b }
 	d.small.New = func() any { b := make([]byte, smallAnswer); return &b }
 	return d
+}
+
+// present is memory that is there. Where the kernel has to make a page present while it hands us a request, and we are killed
+// then, the request fails with EIO instead of being sent again: __get_user_pages gives up on a fatal signal, and
+// fuse_dev_do_read ends the request.
+func present(size int) []byte {
+	b := make([]byte, size)
+	for i := 0; i < size; i += page {
+		b[i] = 0
+	}
+	return b
 }
 
 // errUnmounted is why a read ends when nobody has the mount any more.
