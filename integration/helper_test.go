@@ -36,6 +36,7 @@ var helpers = map[string]func(arguments []string) error{
 	"difference":  helpDifference,
 	"history":     helpHistory,
 	"pay":         helpPay,
+	"duel":        helpDuel,
 	"load":        helpLoad,
 	"make":        helpMake,
 	"make-link":   helpMakeLink,
