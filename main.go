@@ -23,7 +23,28 @@ import (
 // version is set when a release is built.
 var version = "devel"
 
-func main() { os.Exit(cli.Exit(root().Execute(), os.Stderr)) }
+func main() {
+	root := root()
+	root.SetArgs(arguments(os.Args))
+	os.Exit(cli.Exit(root.Execute(), os.Stderr))
+}
+
+// arguments are those of the command line, or what mount(8) means by them: for fuse.sessionlockfs it runs, by way of mount.fuse3,
+// "sessionlockfs SOURCE DIR -o OPTIONS", or mount.fuse.sessionlockfs if there is one, and waits until that returns.
+func arguments(argv []string) []string {
+	args := argv[1:]
+	helper := filepath.Base(argv[0]) == "mount."+mount.FSType
+	if !helper && (len(args) < 2 || !strings.Contains(args[0], "/")) {
+		return args
+	}
+	mounting := []string{"mount", "--background"}
+	for _, arg := range args {
+		if arg != "-n" && arg != "-s" && arg != "-v" { // mount(8)'s own
+			mounting = append(mounting, arg)
+		}
+	}
+	return mounting
+}
 
 // root is the command table.
 func root() *cobra.Command {

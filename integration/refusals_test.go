@@ -3,12 +3,14 @@ package integration
 import (
 	"errors"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The exit codes that the README promises.
@@ -269,4 +271,44 @@ func TestControlIsNotForOthers(t *testing.T) {
 	if _, err := os.Stat(m.path(".sessionlockfs/none")); !errors.As(err, &notExist) {
 		t.Errorf("an unknown control file: %v", err)
 	}
+}
+
+// mount(8) knows us by our name.
+func TestMountCommand(t *testing.T) {
+	needRoot(t)
+	need(t, "mount.fuse3")
+	dir := t.TempDir()
+	const script = `mount -t tmpfs none /usr/local/bin && cp "$0" /usr/local/bin/sessionlockfs && export HOME="$1"
+		mount -t fuse.sessionlockfs -o noatime "$1" "$1" && cat "$1/.sessionlockfs/locks" && sessionlockfs unmount "$1"`
+	out, err := command(t, need(t, "unshare"), "--mount", "--propagation", "private", "sh", "-e", "-c", script, suite.binary, dir).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), `"mountpoint":"`+dir) {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The unit says Type=notify: whoever started the mount is told when it can be used.
+func TestNotify(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "notify"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	sessions := filepath.Join(dir, "sessions")
+	mustDo(t, os.Mkdir(sessions, 0o755))
+	cmd := command(t, suite.binary, "mount", sessions)
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
+	mustDo(t, cmd.Start())
+	mustDo(t, socket.SetReadDeadline(time.Now().Add(mountDeadline)))
+	said := make([]byte, 256)
+	n, err := socket.Read(said)
+	if err != nil || string(said[:n]) != "READY=1" {
+		t.Errorf("said %q, %v", said[:n], err)
+	}
+	if !served(sessions) {
+		t.Error("it is not mounted")
+	}
+	mustSay(t, 0, nil, "unmount", sessions)
+	mustDo(t, cmd.Wait())
 }
