@@ -61,6 +61,10 @@ func (fs *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList
 		who := fs.caller(&in.InHeader).who()
 		listed = func(name string) bool { return fs.lists(h, name, who) }
 	}
+	if h.node.id == fuse.FUSE_ROOT_ID {
+		others := listed
+		listed = func(name string) bool { return name != ControlDir && others(name) } // there may be a real one (ledger.go)
+	}
 	return status(h.dir.list(in.Offset, listed, out))
 }
 

@@ -312,6 +312,9 @@ func TestRecordsInFiles(t *testing.T) {
 	m := newMount(t, asUser(nobody))
 	link := startHelper(t, nobody, "make-link", m.path("l.lock"))
 	link.line(t)
+	if out, err := m.command("ls", "-A", m.dir).Output(); err != nil || strings.Contains(string(out), "sessionlockfs") {
+		t.Errorf("the records are listed: %s, %v", out, err)
+	}
 	before := m.lock(t, "l.lock")
 	m.stop(t)
 	m.start(t)

@@ -238,11 +238,7 @@ func (h *Holder) sweep(s *served, body []byte) {
 	if err != nil {
 		text = err.Error()
 	}
-	select {
-	case <-s.exited:
-	default:
-		_ = s.link.say(saySwept, 0, []byte(text))
-	}
+	_ = s.link.say(saySwept, 0, []byte(text))
 }
 
 // takeOver has a server that is prepared go on where the one before ended, which is dead.

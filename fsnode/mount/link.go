@@ -16,9 +16,14 @@ import (
 
 // link is the socket between the holder and one server. A message is a packet: its kind, a number, and bytes; with it may
 // come a descriptor. Packets arrive in order, also those of a server that has died since.
+//
+// mu is taken shared to send, so that nobody sends to what has the number of a descriptor that is closed. Only who receives closes.
 type link struct {
 	file *os.File
 	fd   int
+
+	mu     sync.RWMutex
+	closed bool
 }
 
 type message struct {
@@ -63,9 +68,14 @@ func linkPair() (ours, theirs *link, err error) {
 	return newLink(fds[0]), newLink(fds[1]), nil
 }
 
-func newLink(fd int) *link { return &link{os.NewFile(uintptr(fd), "link"), fd} }
+func newLink(fd int) *link { return &link{file: os.NewFile(uintptr(fd), "link"), fd: fd} }
 
-func (l *link) close() { l.file.Close() }
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.file.Close()
+}
 
 // send sends a message. Whoever may have died gets none, which is no error: its end is noticed elsewhere.
 func (l *link) send(m message) error {
@@ -73,6 +83,11 @@ func (l *link) send(m message) error {
 	packet[0] = byte(m.kind)
 	binary.NativeEndian.PutUint64(packet[1:], m.number)
 	packet = append(packet, m.body...)
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.closed {
+		return unix.EPIPE
+	}
 	var rights []byte
 	if m.fd >= 0 {
 		rights = unix.UnixRights(m.fd)
@@ -136,7 +151,7 @@ type failure struct {
 	What string
 }
 
-// server is the server's end of the link: it keeps handles and sweeps. Without a holder, which may have died, nothing is kept,
+// serverEnd is the server's end of the link: it keeps handles and sweeps. Without a holder, which may have died, nothing is kept,
 // and the server goes on.
 type serverEnd struct {
 	*link

@@ -19,10 +19,16 @@ const (
 // ErrUsage is the cause of every error in how a command was called.
 var ErrUsage = errors.New("usage")
 
+// ErrTold is an error that a person has heard of.
+var ErrTold = errors.New("told already")
+
 // Exit says what went wrong in one line, and gives the exit code.
 func Exit(err error, stderr io.Writer) int {
 	if err == nil {
 		return OK
+	}
+	if errors.Is(err, ErrTold) {
+		return Failure
 	}
 	fmt.Fprintln(stderr, "sessionlockfs:", err)
 	var refusal *mount.Refusal

@@ -61,7 +61,7 @@ func Served(c Config) (is bool, err error) {
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGUSR2)
 	if err := s.start(); err != nil {
 		end.Failed(cli.Exit(err, io.Discard), err)
-		return true, err
+		return true, cli.ErrTold
 	}
 	return true, s.untilUnmounted()
 }
