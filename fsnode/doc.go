@@ -47,6 +47,14 @@
 // is in a lock directory is asked for in lockdir.go, git's own locks are told apart in git.go, and
 // guard.go finds the files that held locks are for.
 //
+// # When a server dies
+//
+// Another one takes over. What the kernel refers to by number, and what each request under way is about, is in memory that
+// outlives us (remains.go, running.go); what is open, somebody keeps for us (keep.go). inherit.go makes inodes and handles of
+// that again, and settle.go finds out what became of a request that was taken and not answered. Grants are recorded
+// with the locks themselves before anybody hears of them (ledger.go), and found again when the tree is searched at the
+// start (recorded.go).
+//
 // # Round trips
 //
 // A name that is no lock costs no look at who is asking. For a lock's name the kernel

@@ -26,6 +26,7 @@
 //	hold.go       for how long a living owner holds
 //	guard.go      who may write to the file that a held lock is for, and who is fenced
 //	git.go        which locks are git's own (rule 9)
+//	record.go     what is kept of a grant, and taken over by who comes after us (tokens only ever grow)
 //	untracked.go  entries without a grant (rule 8)
 //	payload.go    what is recognised as a lock (the word "recognised")
 //	view.go       what a held lock reads like to others (rule 5)

@@ -28,6 +28,7 @@
 //	watch.go       deaths as they happen
 //	descriptors.go who has what open, without touching a file system that may hang
 //	watching.go    who watches a directory
+//	record.go      what is kept of a grant, and how things are with its owner afterwards
 //	judge.go       verdicts on untracked locks, by who has them open; bearer.go by the PID they name
 //	principal.go   for whom a helper program or a subshell acts
 //	patience.go    what may wait for others, and for how long

@@ -2,7 +2,6 @@ package mount
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -48,21 +47,6 @@ type HolderConfig struct {
 	Log     zerolog.Logger
 
 	HangLimit time.Duration // see DefaultHangLimit
-}
-
-// served is a server process.
-type served struct {
-	pid      int
-	link     *link
-	prepared chan struct{}
-	ready    chan struct{}
-	deaf     chan struct{} // closed when all that it said is heard
-	exited   chan struct{} // closed when it is dead
-	state    *os.ProcessState
-	failed   *failure  // set before deaf is closed
-	began    time.Time // when it began to serve; zero if it did not
-	ended    time.Time // set before exited is closed
-	replaced bool      // it was told to end
 }
 
 // Hold mounts, and has it served. When it returns, the mount can be used. The error is a *Refusal, and nothing is mounted
@@ -152,36 +136,6 @@ func (h *Holder) launch(image *os.File) (*served, error) {
 		return nil, err
 	}
 	return s, nil
-}
-
-// await waits until a server has come so far. The error says why it has not.
-func (s *served) await(far <-chan struct{}, limit time.Duration) error {
-	select {
-	case <-far:
-		return nil
-	case <-s.deaf:
-		<-s.exited
-		return s.why()
-	case <-time.After(limit):
-		return fmt.Errorf("the server did not come up within %s", limit)
-	}
-}
-
-// why is the reason of a server's end.
-func (s *served) why() error {
-	if f := s.failed; f != nil {
-		if f.Code > 2 {
-			return &Refusal{Cause: Cause(f.Code), What: f.What}
-		}
-		return errors.New(f.What)
-	}
-	return fmt.Errorf("the server ended: %s", s.state)
-}
-
-func (s *served) kill() {
-	_ = unix.Kill(s.pid, unix.SIGKILL)
-	<-s.exited
-	<-s.deaf
 }
 
 // hear does what a server says, until it is dead and all is heard.
@@ -311,14 +265,6 @@ func (h *Holder) Run() {
 	}
 }
 
-// lived is how long a server served that is dead.
-func (s *served) lived() time.Duration {
-	if s.began.IsZero() {
-		return 0
-	}
-	return s.ended.Sub(s.began)
-}
-
 // ended reports whether the server ended because there is nothing to serve.
 func (h *Holder) ended() bool { return !h.current.replaced && h.current.state.Success() }
 
@@ -345,17 +291,6 @@ func (h *Holder) restart() {
 			return // unmounted meanwhile: Run sees to it
 		}
 		s.kill()
-	}
-}
-
-// exitedWell reports whether a server has ended because there is nothing to serve.
-func (s *served) exitedWell() bool {
-	select {
-	case <-s.exited:
-		<-s.deaf
-		return s.state.Success()
-	default:
-		return false
 	}
 }
 

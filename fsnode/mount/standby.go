@@ -41,15 +41,6 @@ func (h *Holder) next() (*served, error) {
 	return s, nil
 }
 
-func (s *served) dead() bool {
-	select {
-	case <-s.exited:
-		return true
-	default:
-		return false
-	}
-}
-
 // dismiss ends the server that stands by, or is about to.
 func (h *Holder) dismiss() {
 	h.era++
