@@ -129,7 +129,11 @@ func (r *renaming) inTurn() fuse.Status {
 	if st := r.guard(); !st.Ok() {
 		return st
 	}
+	if err := r.announce(); err != nil {
+		return status(err)
+	}
 	if err := r.rename(); err != nil {
+		r.withdraw()
 		return status(err)
 	}
 	if err := r.record(); err != nil { // nobody was granted the name
@@ -137,6 +141,29 @@ func (r *renaming) inTurn() fuse.Status {
 		return status(err)
 	}
 	return fuse.OK
+}
+
+// announce records a grant that goes on with the inode that is moved to its name. One that is a lock itself has a record of
+// its own, which must not be lost if we die before the rename.
+func (r *renaming) announce() error {
+	if r.target == nil || r.source != nil || r.flags&unix.RENAME_NOREPLACE != 0 {
+		return nil
+	}
+	n := r.fs.inodes.borrow(childID(r.from, r.old))
+	if n == nil {
+		return nil
+	}
+	defer r.fs.inodes.unpin(n.real)
+	return r.target.Replacing(n.real)
+}
+
+// withdraw takes back what announce did.
+func (r *renaming) withdraw() {
+	if r.target == nil || r.source != nil || r.flags&unix.RENAME_NOREPLACE != 0 {
+		return
+	}
+	r.fs.strip(r.from, r.old)
+	r.target.NotReplaced()
 }
 
 // rename leaves a whiteout that is the caller's, if it asks for one.

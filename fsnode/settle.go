@@ -23,12 +23,7 @@ func (fs *FS) settle(run *running, r Request) (answer []byte) {
 			return Answer(r, fuse.OK)
 		}
 	case opRename, opRename2:
-		now := fs.now(run.to, &run.target)
-		if run.was.there() && now.same(&run.was) && !run.targetWas.same(&run.was) {
-			fs.renamed(r)
-			fs.findAll()
-			return Answer(r, fuse.OK)
-		}
+		return fs.settleRename(run, r)
 	case opWrite:
 		return fs.settleWrite(run, r)
 	case opFallocate:
@@ -37,6 +32,28 @@ func (fs *FS) settle(run *running, r Request) (answer []byte) {
 		return fs.settleAttribute(run, r)
 	}
 	return nil
+}
+
+// settleRename answers for one that was done. One that may have been granted to its caller is taken back, and granted
+// when it is served anew.
+func (fs *FS) settleRename(run *running, r Request) []byte {
+	now := fs.now(run.to, &run.target)
+	if !run.was.there() || !now.same(&run.was) || run.targetWas.same(&run.was) {
+		return nil
+	}
+	if run.mode&unix.RENAME_NOREPLACE != 0 {
+		from, to := fs.inodes.node(run.dir), fs.inodes.node(run.to)
+		if from == nil || to == nil {
+			return nil
+		}
+		err := unix.Renameat2(to.fd, run.target.String(), from.fd, run.entry.String(), unix.RENAME_NOREPLACE)
+		if err == nil {
+			return nil
+		}
+	}
+	fs.renamed(r)
+	fs.findAll()
+	return Answer(r, fuse.OK)
 }
 
 // now looks at an entry as it is.

@@ -51,6 +51,8 @@ func successor(t *testing.T, before *FS, kept []Kept, again ...Request) (*FS, ma
 // is an answer for it.
 func TestSettle(t *testing.T) {
 	rename := fuse.RenameIn{Newdir: fuse.FUSE_ROOT_ID}
+	noreplace := rename
+	noreplace.Flags = unix.RENAME_NOREPLACE
 	exchange := rename
 	exchange.Flags = unix.RENAME_EXCHANGE
 	for name, c := range map[string]struct {
@@ -76,6 +78,7 @@ func TestSettle(t *testing.T) {
 		"rename, not done":   {raw(opRename2, rename, "a", "new"), ``, false, "a b dir"},
 		"rename, done":       {raw(opRename2, rename, "a", "new"), `mv a new`, true, "b dir new"},
 		"rename over, done":  {raw(opRename2, rename, "a", "b"), `mv a b`, true, "b dir"},
+		"noreplace, done":    {raw(opRename2, noreplace, "a", "new"), `mv a new`, false, "a b dir"},
 		"exchange, done":     {raw(opRename2, exchange, "a", "b"), `mv a x; mv b a; mv x b`, true, "a b dir"},
 		"exchange, not done": {raw(opRename2, exchange, "a", "b"), ``, false, "a b dir"},
 		"removexattr, done":  {raw(opRemovexattr, fuse.InHeader{NodeId: 1}, "user.x"), `REMOVEXATTR`, true, "a b dir"},

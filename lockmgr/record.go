@@ -48,6 +48,22 @@ func (m *Manager) rewrite(e *entry) {
 	}
 }
 
+// Replacing records that the name is about to have another inode, by its owner's rename: should we die right after that,
+// the grant must be found with it. The error is the ledger's, and nothing may be renamed then.
+func (t *Turn) Replacing(inode InodeID) error {
+	if !t.e.held() {
+		return nil
+	}
+	return t.m.Ledger.Enter(t.e.key, inode, t.e.record())
+}
+
+// NotReplaced takes that back.
+func (t *Turn) NotReplaced() {
+	if t.e.held() {
+		t.m.rewrite(t.e)
+	}
+}
+
 // Standing is how things are with a recorded grant.
 type Standing struct {
 	Owner      Process
