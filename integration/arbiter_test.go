@@ -35,7 +35,11 @@ func namespace(t testing.TB, propagation string) *exec.Cmd {
 
 // Who bound the mount itself keeps it, and its arbiter, alive after the unmount; meanwhile
 // no second one may start.
-func TestMountKeptInAnotherNamespace(t *testing.T) {
+func TestScenario34_MountKeptInAnotherNamespace(t *testing.T) {
+	scenario{34, "who bound the mount itself keeps it, and no second arbiter starts"}.once(t, mountKept)
+}
+
+func mountKept(t *run) {
 	needRoot(t)
 	m := newMount(t)
 	keeper := namespace(t, "private")
@@ -63,7 +67,11 @@ func TestMountKeptInAnotherNamespace(t *testing.T) {
 }
 
 // Who bound the parent with rslave sees the mount go and come.
-func TestMountSeenThroughItsParent(t *testing.T) {
+func TestScenario34_MountSeenThroughItsParent(t *testing.T) {
+	scenario{34, "who bound the parent with rslave sees the new mount"}.once(t, mountSeen)
+}
+
+func mountSeen(t *run) {
 	needRoot(t)
 	m := newMount(t)
 	inside := namespace(t, "slave")
