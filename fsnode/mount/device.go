@@ -36,7 +36,7 @@ type device struct {
 	draining atomic.Bool
 	failed   atomic.Pointer[error] // why requests can't be read any more, if it is not that the mount is gone
 	readers  sync.WaitGroup
-	requests sync.Pool // of []byte for a request
+	requests buffers   // for requests
 	answers  sync.Pool // of []byte for an answer
 	small    sync.Pool // of []byte for a short one
 }
@@ -54,21 +54,38 @@ func newDevice(fd *os.File, fs *fsnode.FS, opts *fuse.MountOptions, logger zerol
 	opts.Logger = log.New(logger, "", 0)
 	opts.PanicHandler = func(reason any) fuse.Status { panic(reason) } // the next server does better than half of this one
 	d := &device{fd: int(fd.Fd()), fs: fs, log: logger, protocol: fuse.NewProtocolServer(fs, opts)}
-	d.requests.New = func() any { b := present(page + requestSize)[page-writeHeader:]; return &b }
+	d.requests = make(buffers, keptBuffers)
 	d.answers.New = func() any { b := make([]byte, page+fsnode.MaxRequest)[page-answerHeader:]; return &b }
 	d.small.New = func() any { b := make([]byte, smallAnswer); return &b }
 	return d
 }
 
-// present is memory that is there. Where the kernel has to make a page present while it hands us a request, and we are killed
-// then, the request fails with EIO instead of being sent again: __get_user_pages gives up on a fatal signal, and
-// fuse_dev_do_read ends the request.
-func present(size int) []byte {
-	b := make([]byte, size)
-	for i := 0; i < size; i += page {
-		b[i] = 0
+// buffers is memory for requests that is there. Where the kernel has to make a page present while it hands us a request, and we
+// are killed then, the request fails with EIO instead of being sent again: __get_user_pages gives up on a fatal
+// signal, and fuse_dev_do_read ends the request. To bring a buffer about is so dear that some are kept for good, which a sync.Pool
+// does not.
+type buffers chan []byte
+
+const keptBuffers = 16
+
+func (b buffers) get() []byte {
+	select {
+	case buf := <-b:
+		return buf
+	default:
 	}
-	return b
+	buf := make([]byte, page+requestSize)
+	for i := 0; i < len(buf); i += page {
+		buf[i] = 0
+	}
+	return buf[page-writeHeader:]
+}
+
+func (b buffers) put(buf []byte) {
+	select {
+	case b <- buf:
+	default:
+	}
 }
 
 // errUnmounted is why a read ends when nobody has the mount any more.
@@ -97,9 +114,9 @@ func (d *device) read(buf []byte) (fsnode.Request, error) {
 func (d *device) begin(remains *fsnode.Remains) error {
 	init, begun := remains.Began()
 	if !begun {
-		buf := d.requests.Get().(*[]byte)
-		defer d.requests.Put(buf)
-		r, err := d.read(*buf)
+		buf := d.requests.get()
+		defer d.requests.put(buf)
+		r, err := d.read(buf)
 		if err != nil {
 			return err
 		}
@@ -156,10 +173,10 @@ func (d *device) again() (requests []fsnode.Request, err error) {
 	if err := d.write(notice(fuse.NOTIFY_RESEND, nil)); err != nil {
 		return nil, fmt.Errorf("ask for what was not answered: %w", err)
 	}
-	buf := d.requests.Get().(*[]byte)
-	defer d.requests.Put(buf)
+	buf := d.requests.get()
+	defer d.requests.put(buf)
 	for d.ready() {
-		r, err := d.read(*buf)
+		r, err := d.read(buf)
 		if err != nil {
 			return nil, err
 		}
@@ -197,10 +214,10 @@ func (d *device) serve(before []fsnode.Request) error {
 // reader reads and serves. The caller has counted it in readers and waiting.
 func (d *device) reader() {
 	defer d.readers.Done()
-	buf := d.requests.Get().(*[]byte)
-	defer d.requests.Put(buf)
+	buf := d.requests.get()
+	defer d.requests.put(buf)
 	for {
-		r, err := d.read(*buf)
+		r, err := d.read(buf)
 		if d.waiting.Add(-1) == 0 && err == nil {
 			d.readers.Add(1)
 			d.waiting.Add(1)

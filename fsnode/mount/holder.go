@@ -143,7 +143,7 @@ func (h *Holder) hear(s *served) {
 	defer close(s.deaf)
 	defer s.link.close()
 	for {
-		m, err := s.link.receive()
+		m, err := s.link.receiveLazily()
 		if err != nil {
 			return
 		}

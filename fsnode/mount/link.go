@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,6 +26,8 @@ type link struct {
 
 	mu     sync.RWMutex
 	closed bool
+
+	packet []byte // of the one who receives
 }
 
 type message struct {
@@ -103,12 +107,34 @@ func (l *link) say(kind messageKind, number uint64, body []byte) error {
 	return l.send(message{kind, number, body, -1})
 }
 
+// nap is how long receiveLazily lets messages gather.
+const nap = 2 * time.Millisecond
+
+// receiveLazily is receive for a receiver that should not be woken for each of many messages: to wake it costs whoever sends
+// more than to send does. Before it goes to wait it looks once more, after a nap.
+func (l *link) receiveLazily() (m message, err error) {
+	if m, err = l.receiveNow(unix.MSG_DONTWAIT); err != unix.EAGAIN {
+		return m, err
+	}
+	time.Sleep(nap)
+	if m, err = l.receiveNow(unix.MSG_DONTWAIT); err != unix.EAGAIN {
+		return m, err
+	}
+	return l.receive()
+}
+
 // receive waits for a message. io.EOF if the other side is gone, and all that it sent is read.
-func (l *link) receive() (m message, err error) {
-	packet, rights := make([]byte, packetSize), make([]byte, unix.CmsgSpace(4))
+func (l *link) receive() (message, error) { return l.receiveNow(0) }
+
+// receiveNow is receive with flags of recvmsg(2).
+func (l *link) receiveNow(flags int) (m message, err error) {
+	if l.packet == nil {
+		l.packet = make([]byte, packetSize)
+	}
+	packet, rights := l.packet, make([]byte, unix.CmsgSpace(4))
 	var n, nrights int
 	for {
-		n, nrights, _, _, err = unix.Recvmsg(l.fd, packet, rights, unix.MSG_CMSG_CLOEXEC)
+		n, nrights, _, _, err = unix.Recvmsg(l.fd, packet, rights, unix.MSG_CMSG_CLOEXEC|flags)
 		if err != unix.EINTR {
 			break
 		}
@@ -119,7 +145,7 @@ func (l *link) receive() (m message, err error) {
 	case n < packetHeader:
 		return m, io.EOF
 	}
-	m = message{messageKind(packet[0]), binary.NativeEndian.Uint64(packet[1:]), packet[packetHeader:n:n], -1}
+	m = message{messageKind(packet[0]), binary.NativeEndian.Uint64(packet[1:]), bytes.Clone(packet[packetHeader:n]), -1}
 	if nrights > 0 {
 		m.fd, err = onlyDescriptor(rights[:nrights])
 	}
