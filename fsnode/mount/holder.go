@@ -108,7 +108,6 @@ func (h *Holder) launch(image *os.File) (*served, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.close()
 	cmd := exec.Command(fmt.Sprintf("/proc/self/fd/%d", image.Fd()), h.Command...)
 	cmd.Args[0] = h.Program
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -117,6 +116,7 @@ func (h *Holder) launch(image *os.File) (*served, error) {
 	cmd.ExtraFiles = []*os.File{theirs.file, h.connection, h.remains, h.Source}
 	err = cmd.Start()
 	runtime.KeepAlive(image)
+	theirs.close() // or the end of a server that dies before it is prepared would never be heard
 	if err != nil {
 		ours.close()
 		return nil, fmt.Errorf("start the server: %w", err)
