@@ -16,6 +16,16 @@ type kernel interface {
 	PruneNotify(nodes []uint64) fuse.Status
 }
 
+// Connected tells what to say things to unasked, and what the kernel said first.
+func (fs *FS) Connected(k kernel, init *fuse.InitIn) {
+	fs.kernel = k
+	fs.setxattrSize = 8
+	if init.Flags&fuse.CAP_SETXATTR_EXT != 0 {
+		fs.setxattrSize = 16
+	}
+	go fs.relieve()
+}
+
 // version tells the states of an inode apart.
 type version struct {
 	size              int64

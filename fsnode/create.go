@@ -60,7 +60,8 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 		return h.node, fuse.OK
 	}, true)
 	if !st.Ok() && h.node != nil {
-		fs.unmake(dir, name, h)
+		fs.unmake(dir, name, h.node)
+		unix.Close(h.fd)
 	}
 	turn.End()
 	if !st.Ok() {
@@ -74,14 +75,11 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 }
 
 // unmake takes back a lock that was made and can't be granted: the kernel is not told of it.
-func (fs *FS) unmake(dir *inode, name string, h *handle) {
-	if childID(dir, name) == h.node.real {
-		_ = unlinkAny(dir.fd, name)
+func (fs *FS) unmake(dir *inode, name string, n *inode) {
+	if childID(dir, name) == n.real {
+		_ = UnlinkAny(dir.fd, name)
 	}
-	if h.fd > 0 {
-		unix.Close(h.fd)
-	}
-	fs.inodes.takeBack(h.node)
+	fs.inodes.takeBack(n)
 }
 
 // createNew makes what is granted to nobody.
@@ -206,16 +204,16 @@ func (fs *FS) makeLock(
 		return st
 	}
 	turn := fs.turnAt(dir, name, c)
-	made := &handle{}
+	var made *inode
 	_, st = fs.winning(turn, p, func() (*inode, fuse.Status) {
 		fd, attr, err := fs.makeEntry(h, dir, name, do)
 		if err != nil {
 			return nil, status(err)
 		}
-		made.node = fs.lockEntry(fd, attr, out)
-		return made.node, fuse.OK
+		made = fs.lockEntry(fd, attr, out)
+		return made, fuse.OK
 	}, false)
-	if !st.Ok() && made.node != nil {
+	if !st.Ok() && made != nil {
 		fs.unmake(dir, name, made)
 	}
 	turn.End()

@@ -267,8 +267,8 @@ func (fs *FS) closeHandle(h *handle) {
 
 // Fsync brings a file to the disk.
 func (fs *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
-	h := fs.handles.file(in.Fh)
-	if h == nil || h.node == nil {
+	h := fs.handles.real(in.Fh)
+	if h == nil {
 		return fuse.OK
 	}
 	if in.FsyncFlags&1 != 0 {
@@ -279,8 +279,8 @@ func (fs *FS) Fsync(_ <-chan struct{}, in *fuse.FsyncIn) fuse.Status {
 
 // Fallocate makes or takes room.
 func (fs *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
-	h := fs.handles.file(in.Fh)
-	if h == nil || h.node == nil {
+	h := fs.handles.real(in.Fh)
+	if h == nil {
 		return fuse.EBADF
 	}
 	lose, err := fs.unsaidLoss(h.node, &in.InHeader, in.Offset+in.Length)
@@ -295,8 +295,8 @@ func (fs *FS) Fallocate(_ <-chan struct{}, in *fuse.FallocateIn) fuse.Status {
 
 // Lseek finds data and holes.
 func (fs *FS) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
-	h := fs.handles.file(in.Fh)
-	if h == nil || h.node == nil {
+	h := fs.handles.real(in.Fh)
+	if h == nil {
 		return fuse.EBADF
 	}
 	off, err := unix.Seek(h.fd, int64(in.Offset), int(in.Whence))
@@ -306,8 +306,8 @@ func (fs *FS) Lseek(_ <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fus
 
 // CopyFileRange copies inside the real file system.
 func (fs *FS) CopyFileRange(_ <-chan struct{}, in *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
-	from, to := fs.handles.file(in.FhIn), fs.handles.file(in.FhOut)
-	if from == nil || to == nil || from.node == nil || to.node == nil {
+	from, to := fs.handles.real(in.FhIn), fs.handles.real(in.FhOut)
+	if from == nil || to == nil {
 		return 0, fuse.EBADF
 	}
 	offIn, offOut := int64(in.OffIn), int64(in.OffOut)

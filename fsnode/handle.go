@@ -65,6 +65,14 @@ func (t *handleTable) file(fh uint64) *handle {
 	return t.open[fh]
 }
 
+// real is file for a handle that is of the real file system: no control file.
+func (t *handleTable) real(fh uint64) *handle {
+	if h := t.file(fh); h != nil && h.node != nil {
+		return h
+	}
+	return nil
+}
+
 // count is how many are open.
 func (t *handleTable) count() int {
 	t.mu.RLock()

@@ -5,10 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"sessionlockfs/lockmgr"
 )
 
 // Inherited is the answer to a request that was carried out by a server that died.
@@ -95,7 +92,7 @@ func (fs *FS) inheritNodes(unanswered []*running) {
 // lose enters an inode that is not found yet. Of two records of one number the older one is of an inode that is gone: its FORGET
 // was taken by a server that died, and is not sent again. Caller holds t.mu.
 func (t *inodeTable) lose(rec *nodeRecord) {
-	real := lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}
+	real := rec.real()
 	if other := t.lost[real]; other != nil {
 		if other.id > rec.id {
 			rec, other = other, rec
@@ -141,7 +138,7 @@ func (fs *FS) findAgain(id uint64, tried map[uint64]bool) *inode {
 	if err != nil {
 		return nil
 	}
-	if realID(st) != (lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}) || st.Mode&unix.S_IFMT != rec.mode {
+	if realID(st) != rec.real() || st.Mode&unix.S_IFMT != rec.mode {
 		unix.Close(fd)
 		return nil
 	}
@@ -197,20 +194,10 @@ func (fs *FS) foundByHandle(id uint64, fd int) *inode {
 	if err != nil {
 		return nil
 	}
-	if realID(st) != (lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino}) {
+	if realID(st) != rec.real() {
 		unix.Close(path)
 		return nil
 	}
 	_, name, _ := rec.where()
 	return fs.found(fs.inodes.intern(path, st, func(*inode) {}), name)
-}
-
-// Connected tells what to say things to unasked, and what the kernel said first.
-func (fs *FS) Connected(k kernel, init *fuse.InitIn) {
-	fs.kernel = k
-	fs.setxattrSize = 8
-	if init.Flags&fuse.CAP_SETXATTR_EXT != 0 {
-		fs.setxattrSize = 16
-	}
-	go fs.relieve()
 }

@@ -158,7 +158,7 @@ func (t *inodeTable) forgetLost(id, n uint64) {
 		return
 	}
 	if rec.lookups -= min(n, rec.lookups); rec.lookups == 0 {
-		delete(t.lost, lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino})
+		delete(t.lost, rec.real())
 		delete(t.gone, id)
 		t.remains.drop(rec)
 	}

@@ -48,17 +48,6 @@ func isRecord(attr string) bool {
 	return attr == "trusted."+recordAttribute || attr == "user."+recordAttribute
 }
 
-// withoutRecord leaves our attributes out of a list.
-func withoutRecord(names []byte) []byte {
-	var shown []byte
-	for name := range strings.SplitAfterSeq(string(names), "\x00") {
-		if !isRecord(strings.TrimSuffix(name, "\x00")) {
-			shown = append(shown, name...)
-		}
-	}
-	return shown
-}
-
 // disk is the real file system.
 type disk struct{}
 
@@ -92,21 +81,42 @@ func (fs *FS) KeepRecord(k lockmgr.Key, inode lockmgr.InodeID, mark string, data
 		return lockmgr.ErrGone
 	}
 	defer fs.inodes.unpin(inode)
-	err := fs.setRecord(n, data)
-	if !noAttributes(err) {
+	if err := fs.setRecord(n, data); !noAttributes(err) {
 		return err
 	}
+	if err := fs.writeRecord(mark, data); err != nil {
+		return err
+	}
+	if before := fs.records.file(k, mark); before != "" && before != mark {
+		fs.removeRecord(before)
+	}
+	return nil
+}
+
+// writeRecord keeps bytes in a file of that name.
+func (fs *FS) writeRecord(name string, data []byte) error {
 	dir, err := fs.recordDir(true)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(dir)
-	if err := fs.records.write.writeFile(dir, mark, data); err != nil {
-		_ = unix.Unlinkat(int(fs.Root.Fd()), ControlDir, unix.AT_REMOVEDIR) // if there is nothing else in it
-		return err
+	err = fs.records.write.writeFile(dir, name, data)
+	if err != nil {
+		fs.removeRecordDir()
 	}
-	fs.records.file(k, mark, dir)
-	return nil
+	return err
+}
+
+func (fs *FS) removeRecord(name string) {
+	if dir, err := fs.recordDir(false); err == nil {
+		_ = unix.Unlinkat(dir, name, 0)
+		unix.Close(dir)
+	}
+}
+
+// removeRecordDir removes the directory of records if there is nothing in it.
+func (fs *FS) removeRecordDir() {
+	_ = unix.Unlinkat(int(fs.Root.Fd()), ControlDir, unix.AT_REMOVEDIR)
 }
 
 func (fs *FS) setRecord(n *inode, data []byte) error {
@@ -134,15 +144,13 @@ func (fs *FS) recordDir(create bool) (int, error) {
 	return unix.Openat(root, ControlDir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// file remembers the file of a name, and removes the one before.
-func (r *records) file(k lockmgr.Key, mark string, dir int) {
+// file remembers the file of a name, and gives the one before; "" for none.
+func (r *records) file(k lockmgr.Key, mark string) (before string) {
 	r.mu.Lock()
-	before := r.filed[k]
+	defer r.mu.Unlock()
+	before = r.filed[k]
 	r.filed[k] = mark
-	r.mu.Unlock()
-	if before != "" && before != mark {
-		_ = unix.Unlinkat(dir, before, 0)
-	}
+	return before
 }
 
 // DropRecord ends the record of a name that has it in a file.
@@ -156,12 +164,9 @@ func (fs *FS) DropRecord(k lockmgr.Key) {
 	if mark == "" {
 		return
 	}
-	if dir, err := fs.recordDir(false); err == nil {
-		_ = unix.Unlinkat(dir, mark, 0)
-		unix.Close(dir)
-	}
+	fs.removeRecord(mark)
 	if last {
-		_ = unix.Unlinkat(int(fs.Root.Fd()), ControlDir, unix.AT_REMOVEDIR)
+		fs.removeRecordDir()
 	}
 }
 

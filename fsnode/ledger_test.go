@@ -59,7 +59,7 @@ type plainLedger struct{ fs *FS }
 func (l plainLedger) Enter(k lockmgr.Key, inode lockmgr.InodeID, _ lockmgr.Record) error {
 	return l.fs.KeepRecord(k, inode, fmt.Sprintf("%016x", inode.Ino), []byte("record"))
 }
-func (l plainLedger) Strike(k lockmgr.Key, _ lockmgr.InodeID) { l.fs.DropRecord(k) }
+func (l plainLedger) Strike(k lockmgr.Key) { l.fs.DropRecord(k) }
 
 // newFS serves a directory to this process, without a mount.
 func newFS(t *testing.T) (*FS, *faulty) {

@@ -46,12 +46,12 @@ func (fs *FS) visitRecord(
 	n := fs.inodes.keep(fd, st)
 	defer fs.inodes.unpin(n.real)
 	found := Recorded{Key: dir.key(name), Inode: n.real, Kind: kindOf(n.mode), Data: fs.readRecord(n)}
-	if file := mark(found.Key, found.Inode); found.Data == nil && files[file] != nil {
-		found.Data = files[file]
-		delete(files, file)
-		fs.records.mu.Lock()
-		fs.records.filed[found.Key] = file
-		fs.records.mu.Unlock()
+	if found.Data == nil && len(files) > 0 {
+		file := mark(found.Key, found.Inode)
+		if found.Data = files[file]; found.Data != nil {
+			delete(files, file)
+			fs.records.file(found.Key, file)
+		}
 	}
 	if found.Data != nil {
 		visit(found)

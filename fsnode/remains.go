@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
 )
 
 // Remains is what a server leaves behind when it dies, however it dies: memory that it shares with a process that does
@@ -19,7 +21,6 @@ import (
 // serves it. A thread may be killed between any two stores; each record says by one of its fields, stored last, that
 // the others hold.
 type Remains struct {
-	mem   []byte
 	head  *remainsHead
 	nodes []nodeRecord
 	runs  []running
@@ -60,6 +61,8 @@ type nodeRecord struct {
 	name     shortName
 }
 
+func (rec *nodeRecord) real() lockmgr.InodeID { return lockmgr.InodeID{Dev: rec.dev, Ino: rec.ino} }
+
 // shortName is the name of an entry: NAME_MAX bytes at most.
 type shortName struct {
 	size uint8
@@ -95,7 +98,7 @@ func MapRemains(f *os.File) (*Remains, error) {
 		return nil, fmt.Errorf("map the shared memory: %w", err)
 	}
 	base := unsafe.Pointer(&mem[0])
-	r := &Remains{mem: mem, head: (*remainsHead)(base)}
+	r := &Remains{head: (*remainsHead)(base)}
 	after := unsafe.Add(base, unsafe.Sizeof(remainsHead{}))
 	r.nodes = unsafe.Slice((*nodeRecord)(after), maxNodes)
 	after = unsafe.Add(after, maxNodes*unsafe.Sizeof(nodeRecord{}))

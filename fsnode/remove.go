@@ -143,10 +143,15 @@ func (r *renaming) inTurn() fuse.Status {
 	return fuse.OK
 }
 
+// carries reports whether what is moved to a lock's name, and is no lock itself, may take its grant over.
+func (r *renaming) carries() bool {
+	return r.target != nil && r.source == nil && r.flags&unix.RENAME_NOREPLACE == 0
+}
+
 // announce records a grant that goes on with the inode that is moved to its name. One that is a lock itself has a record of
 // its own, which must not be lost if we die before the rename.
 func (r *renaming) announce() error {
-	if r.target == nil || r.source != nil || r.flags&unix.RENAME_NOREPLACE != 0 {
+	if !r.carries() {
 		return nil
 	}
 	n := r.fs.inodes.borrow(childID(r.from, r.old))
@@ -159,7 +164,7 @@ func (r *renaming) announce() error {
 
 // withdraw takes back what announce did.
 func (r *renaming) withdraw() {
-	if r.target == nil || r.source != nil || r.flags&unix.RENAME_NOREPLACE != 0 {
+	if !r.carries() {
 		return
 	}
 	r.fs.strip(r.from, r.old)

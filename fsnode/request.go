@@ -35,8 +35,6 @@ const (
 	opReaddir     = 28
 	opReleasedir  = 29
 	opCreate      = 35
-	opInterrupt   = 36
-	opDestroy     = 38
 	opIoctl       = 39
 	opBatchForget = 42
 	opFallocate   = 43
@@ -61,9 +59,6 @@ func (r Request) header() *fuse.InHeader { return (*fuse.InHeader)(unsafe.Pointe
 
 // Unique is the request's number, the same when it is sent again.
 func (r Request) Unique() uint64 { return r.header().Unique &^ resent }
-
-// Resent reports whether an earlier server was sent it, too.
-func (r Request) Resent() bool { return r.header().Unique&resent != 0 }
 
 // Begins reports whether it is the kernel's first.
 func (r Request) Begins() bool { return r.header().Opcode == opInit }

@@ -147,7 +147,7 @@ func (fs *FS) beforeWrite(r Request, run *running) {
 	if in == nil || in.Flags&unix.O_APPEND == 0 || in.WriteFlags&fuse.WRITE_CACHE != 0 {
 		return
 	}
-	if h := fs.handles.file(in.Fh); h != nil && h.node != nil {
+	if h := fs.handles.real(in.Fh); h != nil {
 		run.size, run.length = sizeOf(h.fd), int64(in.Size)
 	}
 }
@@ -159,7 +159,7 @@ func (fs *FS) beforeFallocate(r Request, run *running) {
 	if in == nil || in.Mode&(unix.FALLOC_FL_COLLAPSE_RANGE|unix.FALLOC_FL_INSERT_RANGE) == 0 {
 		return
 	}
-	if h := fs.handles.file(in.Fh); h != nil && h.node != nil {
+	if h := fs.handles.real(in.Fh); h != nil {
 		run.size, run.length = sizeOf(h.fd), int64(in.Length)
 	}
 }
@@ -198,10 +198,9 @@ func (fs *FS) Answering(r Request, run *running, answer []byte) {
 		if in := as[fuse.FlushIn](r); in != nil && fs.handles.isGrant(in.Fh) {
 			fs.handles.keep(in.Fh, fs.Keeper)
 		}
-	case opRelease, opReleasedir:
-		if in := as[fuse.ReleaseIn](r); in != nil {
-			fs.Keeper.Drop(in.Fh)
-		}
+	}
+	if fh, closes := r.Closes(); closes {
+		fs.Keeper.Drop(fh)
 	}
 	if run != nil {
 		atomic.StoreUint32(&run.phase, answering)

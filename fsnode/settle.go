@@ -99,13 +99,13 @@ func (fs *FS) settleWrite(run *running, r Request) []byte {
 	if in == nil || run.length == 0 || run.size < 0 {
 		return nil
 	}
-	h := fs.handles.file(in.Fh)
-	if h == nil || h.node == nil {
+	h := fs.handles.real(in.Fh)
+	if h == nil {
 		return nil
 	}
 	data := r[unsafe.Sizeof(*in):]
 	written := min(sizeOf(h.fd)-run.size, int64(len(data)))
-	if written <= 0 || !holds(h, run.size, data[:written]) {
+	if written <= 0 || !fs.holds(h, run.size, data[:written]) {
 		return nil
 	}
 	if written == int64(len(data)) {
@@ -116,8 +116,8 @@ func (fs *FS) settleWrite(run *running, r Request) []byte {
 }
 
 // holds reports whether a file has these bytes at a place. The handle itself may be for writing only.
-func holds(h *handle, offset int64, want []byte) bool {
-	fd, err := unix.Open("/proc/self/fd/"+h.node.link, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+func (fs *FS) holds(h *handle, offset int64, want []byte) bool {
+	fd, err := fs.open(h.node, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return true // its owner may not read it; the size says what it can
 	}
@@ -132,7 +132,7 @@ func (fs *FS) settleFallocate(run *running, r Request) []byte {
 	if in == nil || run.length == 0 {
 		return nil
 	}
-	if h := fs.handles.file(in.Fh); h != nil && h.node != nil && sizeOf(h.fd) != run.size {
+	if h := fs.handles.real(in.Fh); h != nil && sizeOf(h.fd) != run.size {
 		return Answer(r, fuse.OK)
 	}
 	return nil

@@ -101,15 +101,15 @@ func (fs *FS) Remove(k lockmgr.Key, want lockmgr.InodeID) error {
 	if childID(dir, k.Name) != want {
 		return lockmgr.ErrGone
 	}
-	err := unlinkAny(dir.fd, k.Name)
+	err := UnlinkAny(dir.fd, k.Name)
 	if err == unix.ENOENT {
 		return lockmgr.ErrGone
 	}
 	return err
 }
 
-// unlinkAny removes an entry of whatever type; a directory must be empty.
-func unlinkAny(dir int, name string) error {
+// UnlinkAny removes an entry of whatever type; a directory must be empty.
+func UnlinkAny(dir int, name string) error {
 	err := unix.Unlinkat(dir, name, 0)
 	if err == unix.EISDIR {
 		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)

@@ -48,7 +48,7 @@ func (fs *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint3
 	if err != nil {
 		return 0, status(err)
 	}
-	names = visible(withoutRecord(names), h)
+	names = visible(without(names, isRecord), h)
 	if len(names) > len(dest) {
 		return uint32(len(names)), fuse.ERANGE
 	}
@@ -58,13 +58,17 @@ func (fs *FS) ListXAttr(_ <-chan struct{}, h *fuse.InHeader, dest []byte) (uint3
 // visible leaves out the names that only an administrator sees: the real file system shows them to
 // us (ext4_xattr_trusted_list and its like ask for CAP_SYS_ADMIN).
 func visible(names []byte, h *fuse.InHeader) []byte {
-	trusted := []byte("trusted.")
-	if !bytes.Contains(names, trusted) || credentialsOf(h).has(unix.CAP_SYS_ADMIN) {
+	const trusted = "trusted."
+	if !bytes.Contains(names, []byte(trusted)) || credentialsOf(h).has(unix.CAP_SYS_ADMIN) {
 		return names
 	}
-	var shown []byte
+	return without(names, func(name string) bool { return strings.HasPrefix(name, trusted) })
+}
+
+// without leaves names out of a list, each of which ends with a zero byte.
+func without(names []byte, hidden func(name string) bool) (shown []byte) {
 	for _, name := range bytes.SplitAfter(names, []byte{0}) {
-		if !bytes.HasPrefix(name, trusted) {
+		if !hidden(string(bytes.TrimSuffix(name, []byte{0}))) {
 			shown = append(shown, name...)
 		}
 	}

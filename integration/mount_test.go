@@ -346,20 +346,31 @@ func (m *mount) readControl(name string) ([]byte, error) {
 	return m.command("cat", path).Output()
 }
 
-func (m *mount) locks(t testing.TB) []lockEntry {
+// mountDump is the control file "locks".
+type mountDump struct {
+	Version int `json:"version"`
+	Mount   struct {
+		PID       int `json:"pid"`
+		HolderPID int `json:"holder_pid"`
+	} `json:"mount"`
+	Locks []lockEntry `json:"locks"`
+}
+
+func (m *mount) dump(t testing.TB) (dump mountDump) {
 	t.Helper()
 	text, err := m.readControl("locks")
 	if err != nil {
 		t.Fatalf("read locks: %v", err)
 	}
-	var dump struct {
-		Version int         `json:"version"`
-		Locks   []lockEntry `json:"locks"`
-	}
 	if err := json.Unmarshal(text, &dump); err != nil {
 		t.Fatalf("locks: %v\n%s", err, text)
 	}
-	return dump.Locks
+	return dump
+}
+
+func (m *mount) locks(t testing.TB) []lockEntry {
+	t.Helper()
+	return m.dump(t).Locks
 }
 
 // lock returns what the server knows of a lock; its state is "" when it knows nothing.

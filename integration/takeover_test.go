@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"encoding/json"
 	"errors"
 	"os"
 	"strconv"
@@ -19,20 +18,8 @@ import (
 // processesOf are the PIDs of the server and of the holder of a mount.
 func (m *mount) processesOf(t testing.TB) (server, holder int) {
 	t.Helper()
-	text, err := m.readControl("locks")
-	if err != nil {
-		t.Fatalf("read locks: %v", err)
-	}
-	var dump struct {
-		Mount struct {
-			PID       int `json:"pid"`
-			HolderPID int `json:"holder_pid"`
-		} `json:"mount"`
-	}
-	if err := json.Unmarshal(text, &dump); err != nil {
-		t.Fatal(err)
-	}
-	return dump.Mount.PID, dump.Mount.HolderPID
+	mount := m.dump(t).Mount
+	return mount.PID, mount.HolderPID
 }
 
 // killServer ends the server, and returns when another one serves.
@@ -68,7 +55,7 @@ func (m *mount) killBoth(t testing.TB) {
 	})
 }
 
-// leaveOnDeath has whatever lock: of a holder that lives, and of one that dies meanwhile.
+// twoHolders make a lock each; the test ends the one meanwhile.
 func (m *mount) twoHolders(t testing.TB) (living, dying *helper) {
 	t.Helper()
 	living = startHelper(t, nil, "hold-remove", m.path("live.jsonl.lock"))
@@ -104,14 +91,7 @@ func TestScenario22_ServerKilled(t *testing.T) {
 		}
 		dying.kill()
 		m.waitOrphan(r, "dead.jsonl.lock")
-		file, err := createExclusively(m.path("dead.jsonl.lock"))
-		if err != nil {
-			r.Fatalf("the dead process's lock: %v", err)
-		}
-		defer file.Close()
-		if token := m.lock(r, "dead.jsonl.lock").Token; token <= before.Token+1 {
-			r.Errorf("new token %d, not above %d", token, before.Token+1)
-		}
+		mustGrantAnew(r, m, before)
 		living.stdin.Close()
 		waitFor(r, "the owner's release", waitDeadline, func() bool { return !m.exists("live.jsonl.lock") })
 	})
@@ -139,11 +119,17 @@ func mustBeTakenOver(t testing.TB, m *mount, before lockEntry) {
 	if state := m.lock(t, "dead.jsonl.lock").State; state != "orphan" {
 		t.Errorf("the dead process's lock is %q", state)
 	}
+	mustGrantAnew(t, m, before)
+}
+
+// mustGrantAnew takes the dead process's lock over.
+func mustGrantAnew(t testing.TB, m *mount, before lockEntry) {
+	t.Helper()
 	file, err := createExclusively(m.path("dead.jsonl.lock"))
 	if err != nil {
 		t.Fatalf("the dead process's lock: %v", err)
 	}
-	defer file.Close()
+	t.Cleanup(func() { file.Close() })
 	if token := m.lock(t, "dead.jsonl.lock").Token; token <= before.Token+1 {
 		t.Errorf("new token %d, not above %d", token, before.Token+1)
 	}

@@ -272,7 +272,7 @@ func (m *Manager) forget(e *entry) {
 	if !e.tracked() {
 		return
 	}
-	m.Ledger.Strike(e.key, e.inode)
+	m.Ledger.Strike(e.key)
 	m.disown(e)
 	m.mu.Lock()
 	m.unindex(e)

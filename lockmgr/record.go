@@ -22,15 +22,15 @@ type Ledger interface {
 	// Enter keeps the record of a name that is this inode, in place of what was kept before. The error is what a client
 	// is told: nothing was granted then.
 	Enter(Key, InodeID, Record) error
-	// Strike ends that. The inode may be gone.
-	Strike(Key, InodeID)
+	// Strike ends that. The entry may be gone.
+	Strike(Key)
 }
 
 // noLedger keeps nothing.
 type noLedger struct{}
 
 func (noLedger) Enter(Key, InodeID, Record) error { return nil }
-func (noLedger) Strike(Key, InodeID)              {}
+func (noLedger) Strike(Key)                       {}
 
 // record is what is to be kept of an entry.
 func (e *entry) record() Record {

@@ -23,7 +23,7 @@ func (b *book) Enter(k Key, inode InodeID, r Record) error {
 	return nil
 }
 
-func (b *book) Strike(k Key, _ InodeID) { delete(b.records, k) }
+func (b *book) Strike(k Key) { delete(b.records, k) }
 
 func newWorldWithBook(t testing.TB) (*world, *book) {
 	w, b := newWorld(t), newBook()

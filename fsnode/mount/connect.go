@@ -36,7 +36,7 @@ func forAll() bool { return os.Geteuid() == 0 }
 // checked reports whether the kernel checks permissions: where others than who mounted come in.
 func checked(o Options) bool { return forAll() || o.AllowOther }
 
-// options are what the kernel is told in words; with fusermount3 some of mount(2)'s flags are words as well.
+// connecting is what the kernel is told in words; with fusermount3 some of mount(2)'s flags are words as well.
 func (o *Options) connecting(flagsToo bool) (words []string) {
 	for _, word := range o.words {
 		if _, isFlag := kernelFlags[word]; flagsToo || !isFlag && !isMode(word) {
@@ -101,12 +101,7 @@ func escapeOption(s string) string { return strings.NewReplacer(`\`, `\\`, ",", 
 
 // receiveDescriptor is for a message that is nothing but a descriptor.
 func (l *link) receiveDescriptor() (int, error) {
-	rights := make([]byte, unix.CmsgSpace(4))
-	_, n, _, _, err := unix.Recvmsg(l.fd, make([]byte, 8), rights, unix.MSG_CMSG_CLOEXEC)
-	if err != nil {
-		return -1, err
-	}
-	fd, err := onlyDescriptor(rights[:n])
+	_, fd, err := l.receivePacket(0)
 	if err == nil && fd < 0 {
 		err = errors.New("fusermount3 gave no descriptor")
 	}

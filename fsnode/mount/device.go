@@ -22,7 +22,7 @@ import (
 // connection, and this one may have begun with another process. What a request means is go-fuse's to say.
 //
 // Each reader serves what it has read; when the last one that waits gets a request it starts another one first, so that
-// nobody waits for a request that takes long. mu guards nothing but the count of those that wait.
+// nobody waits for a request that takes long.
 type device struct {
 	fd       int
 	fs       *fsnode.FS
@@ -91,6 +91,11 @@ func (b buffers) put(buf []byte) {
 // errUnmounted is why a read ends when nobody has the mount any more.
 var errUnmounted = errors.New("unmounted")
 
+// isUnmounted reports whether what a descriptor of /dev/fuse says means that; ECONNABORTED if it was forced (fuse_dev_do_read).
+func isUnmounted(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ECONNABORTED)
+}
+
 // read waits for a request.
 func (d *device) read(buf []byte) (fsnode.Request, error) {
 	for {
@@ -102,9 +107,10 @@ func (d *device) read(buf []byte) (fsnode.Request, error) {
 			}
 			return nil, fmt.Errorf("a request of %d bytes", n)
 		case unix.EINTR, unix.EAGAIN, unix.ENOENT: // ENOENT: it was interrupted before we had it
-		case unix.ENODEV, unix.ECONNABORTED: // the latter if it was forced (fuse_dev_do_read)
-			return nil, errUnmounted
 		default:
+			if isUnmounted(err) {
+				err = errUnmounted
+			}
 			return nil, err
 		}
 	}
@@ -175,7 +181,7 @@ func (d *device) again() (requests []fsnode.Request, err error) {
 	}
 	buf := d.requests.get()
 	defer d.requests.put(buf)
-	for d.ready() {
+	for readable(d.fd, 0, unix.POLLIN) {
 		r, err := d.read(buf)
 		if err != nil {
 			return nil, err
@@ -185,11 +191,11 @@ func (d *device) again() (requests []fsnode.Request, err error) {
 	return requests, nil
 }
 
-// ready reports whether a request waits.
-func (d *device) ready() bool {
-	poll := []unix.PollFd{{Fd: int32(d.fd), Events: unix.POLLIN}}
-	n, err := unix.Poll(poll, 0)
-	return err == nil && n > 0 && poll[0].Revents&unix.POLLIN != 0
+// readable waits until a descriptor can be read, or until one of these is so of it (poll(2)), but not for longer than that.
+func readable(fd int, limit time.Duration, is int16) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(poll, int(limit/time.Millisecond))
+	return err == nil && n > 0 && poll[0].Revents&is != 0
 }
 
 // serve serves until the mount is gone.

@@ -49,9 +49,8 @@ const (
 	sayFailed                          // body is a failure: it can't begin, and ends
 
 	// From the holder.
-	sayTake    // go on where the server before ended; what is kept follows
 	sayKept    // as in sayKeep
-	sayAllKept // that was it
+	sayAllKept // that was it: go on where the server before ended
 	saySwept   // body is an error in words, or empty
 	sayMounted // number is the device under which the mount is seen
 	sayQuit    // answer what is under way, and end
@@ -128,31 +127,41 @@ func (l *link) receive() (message, error) { return l.receiveNow(0) }
 
 // receiveNow is receive with flags of recvmsg(2).
 func (l *link) receiveNow(flags int) (m message, err error) {
-	if l.packet == nil {
-		l.packet = make([]byte, packetSize)
-	}
-	packet, rights := l.packet, make([]byte, unix.CmsgSpace(4))
-	var n, nrights int
-	for {
-		n, nrights, _, _, err = unix.Recvmsg(l.fd, packet, rights, unix.MSG_CMSG_CLOEXEC|flags)
-		if err != unix.EINTR {
-			break
-		}
-	}
+	packet, fd, err := l.receivePacket(flags)
 	switch {
 	case err != nil:
 		return m, err
-	case n < packetHeader:
+	case len(packet) < packetHeader:
 		return m, io.EOF
 	}
-	m = message{messageKind(packet[0]), binary.NativeEndian.Uint64(packet[1:]), bytes.Clone(packet[packetHeader:n]), -1}
-	if nrights > 0 {
-		m.fd, err = onlyDescriptor(rights[:nrights])
+	return message{
+		messageKind(packet[0]), binary.NativeEndian.Uint64(packet[1:]), bytes.Clone(packet[packetHeader:]), fd,
+	}, nil
+}
+
+// receivePacket receives what is valid until the next packet, and the descriptor that comes with it; -1 for none.
+func (l *link) receivePacket(flags int) (packet []byte, fd int, err error) {
+	if l.packet == nil {
+		l.packet = make([]byte, packetSize)
 	}
-	return m, err
+	rights := make([]byte, unix.CmsgSpace(4))
+	for {
+		n, nrights, _, _, err := unix.Recvmsg(l.fd, l.packet, rights, unix.MSG_CMSG_CLOEXEC|flags)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return nil, -1, err
+		}
+		fd, err := onlyDescriptor(rights[:nrights])
+		return l.packet[:n], fd, err
+	}
 }
 
 func onlyDescriptor(rights []byte) (int, error) {
+	if len(rights) == 0 {
+		return -1, nil
+	}
 	messages, err := unix.ParseSocketControlMessage(rights)
 	if err != nil || len(messages) == 0 {
 		return -1, err

@@ -80,8 +80,6 @@ func (s *Serving) Prepared() error {
 			s.kept = append(s.kept, fsnode.Kept{Fh: m.number, About: m.body, Fd: m.fd})
 		case sayAllKept:
 			return nil
-		case sayQuit:
-			return errors.New("not needed")
 		}
 	}
 }
@@ -127,7 +125,7 @@ func (s *Serving) Serve(fs *fsnode.FS, o Options, restore func() error) error {
 
 // unlessUnmounted makes it a proper end that the mount is gone before we serve.
 func (s *Serving) unlessUnmounted(err error) error {
-	if errors.Is(err, errUnmounted) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ECONNABORTED) {
+	if errors.Is(err, errUnmounted) || isUnmounted(err) {
 		s.done <- nil
 		return nil
 	}

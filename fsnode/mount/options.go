@@ -79,19 +79,13 @@ func isMode(word string) bool { return slices.Contains(modes, word) }
 func (o *Options) modeFlags() uintptr {
 	flags := o.flags
 	for _, word := range o.words {
-		switch word {
-		case "suid":
-			flags &^= unix.MS_NOSUID
-		case "nosuid":
-			flags |= unix.MS_NOSUID
-		case "dev":
-			flags &^= unix.MS_NODEV
-		case "nodev":
-			flags |= unix.MS_NODEV
-		case "exec":
-			flags &^= unix.MS_NOEXEC
-		case "noexec":
-			flags |= unix.MS_NOEXEC
+		for _, i := range inherited { // statfs(2) has them as mount(2) has them
+			switch word {
+			case i.word:
+				flags |= uintptr(i.flag)
+			case i.not:
+				flags &^= uintptr(i.flag)
+			}
 		}
 	}
 	return flags

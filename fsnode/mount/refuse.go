@@ -22,11 +22,8 @@ func (h *Holder) refuse(d time.Duration) {
 	_, _ = unix.Write(fd, notice(fuse.NOTIFY_RESEND, nil))
 	buf := make([]byte, requestSize)
 	for left := time.Until(end); left > 0; left = time.Until(end) {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		if n, err := unix.Poll(poll, int(left/time.Millisecond)+1); err == nil && n > 0 {
-			if !h.refuseOne(fd, buf) {
-				return
-			}
+		if readable(fd, left+time.Millisecond, unix.POLLIN|unix.POLLERR|unix.POLLHUP) && !h.refuseOne(fd, buf) {
+			return
 		}
 	}
 }
@@ -34,7 +31,7 @@ func (h *Holder) refuse(d time.Duration) {
 // refuseOne answers a request. False if the mount is gone.
 func (h *Holder) refuseOne(fd int, buf []byte) bool {
 	n, err := unix.Read(fd, buf)
-	if err == unix.ENODEV || err == unix.ECONNABORTED {
+	if isUnmounted(err) {
 		return false
 	}
 	r := fsnode.Request(buf[:max(n, 0)])

@@ -64,13 +64,11 @@ func (s *served) lived() time.Duration {
 
 // exitedWell reports whether a server has ended because there is nothing to serve.
 func (s *served) exitedWell() bool {
-	select {
-	case <-s.exited:
-		<-s.deaf
-		return s.state.Success()
-	default:
+	if !s.dead() {
 		return false
 	}
+	<-s.deaf
+	return s.state.Success()
 }
 
 // dead reports whether it has ended.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"sessionlockfs/fsnode"
 )
 
 // sweep removes entries as any process would, by unlinks through the mount, so that whoever watches the directory sees
@@ -16,18 +18,9 @@ func sweep(point string, s sweeping) error {
 	}
 	defer unix.Close(dir)
 	for _, name := range s.Names {
-		if e := unlinkAny(dir, name); e != nil && e != unix.ENOENT {
+		if e := fsnode.UnlinkAny(dir, name); e != nil && e != unix.ENOENT {
 			err = errors.Join(err, fmt.Errorf("%s: %w", name, e))
 		}
-	}
-	return err
-}
-
-// unlinkAny removes an entry of whatever type; a directory must be empty.
-func unlinkAny(dir int, name string) error {
-	err := unix.Unlinkat(dir, name, 0)
-	if err == unix.EISDIR {
-		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
 	}
 	return err
 }

@@ -59,7 +59,7 @@ func (l *ledger) reserve(t lockmgr.Token) error {
 }
 
 // Strike ends what Enter kept.
-func (l *ledger) Strike(k lockmgr.Key, _ lockmgr.InodeID) { l.fs.DropRecord(k) }
+func (l *ledger) Strike(k lockmgr.Key) { l.fs.DropRecord(k) }
 
 func mark(k lockmgr.Key, inode lockmgr.InodeID) string {
 	return fmt.Sprintf("%016x", reclaim.Mark(k, inode))

@@ -1,6 +1,6 @@
 // Package serve joins the parts into a mount that is served: lockmgr decides, fsnode
-// asks it, reclaim tells who lives. A mount is two processes: one that holds it (hold.go), and one that serves it and may
-// be replaced (this file).
+// asks it, reclaim tells who lives. One process holds a mount (hold.go), and one serves it and may be
+// replaced (this file).
 package serve
 
 import (
