@@ -17,7 +17,7 @@ type running struct {
 	unique uint64 // of the request; 0 if there is none
 	op     uint32
 	phase  uint32
-	begun  int64  // Unix time, nanoseconds
+	begun  int64  // of one that makes or removes an entry: Unix time, nanoseconds
 	node   uint64 // the answer gives the kernel a reference to it, which is counted
 	fh     uint64 // the answer gives it to the kernel
 
@@ -100,7 +100,6 @@ func (fs *FS) Begin(r Request) *running {
 		return nil
 	}
 	run.phase, run.node, run.fh = acting, 0, 0
-	run.begun = time.Now().UnixNano()
 	if before := beforehand[r.header().Opcode&63]; before != nil {
 		before(fs, r, run)
 	}
@@ -119,6 +118,7 @@ var beforehand = [64]func(*FS, Request, *running){
 
 func (fs *FS) beforeEntry(r Request, run *running) {
 	name := r.entry()
+	run.begun = time.Now().UnixNano()
 	run.dir, run.was = r.header().NodeId, identity{}
 	run.entry.set(name)
 	if dir := fs.inodes.node(run.dir); dir != nil {

@@ -15,9 +15,8 @@ import (
 // directory all the time. What removes or moves an entry can't be taken back; if it was done, settle gives the
 // answer. Everything else is nil, and is served as if it were new.
 func (fs *FS) settle(run *running, r Request) (answer []byte) {
+	fs.takeBack(run)
 	switch run.op {
-	case opCreate, opMkdir, opMknod, opSymlink, opLink:
-		fs.takeBack(run)
 	case opUnlink, opRmdir:
 		if now := fs.now(run.dir, &run.entry); run.was.there() && !now.same(&run.was) {
 			return Answer(r, fuse.OK)
@@ -68,8 +67,20 @@ func (fs *FS) now(dir uint64, name *shortName) (i identity) {
 // is a coarse one.
 const bornBefore = time.Second
 
+// makes reports whether the request brings an entry into being: only then is it known which, and how that was before.
+func (run *running) makes() bool {
+	switch run.op {
+	case opCreate, opMkdir, opMknod, opSymlink, opLink:
+		return true
+	}
+	return false
+}
+
 // takeBack removes an entry that the request made, and only such: it was not there before, it is new, and it holds nothing.
 func (fs *FS) takeBack(run *running) {
+	if !run.makes() {
+		return
+	}
 	now := fs.now(run.dir, &run.entry)
 	if !now.there() || now.same(&run.was) {
 		return

@@ -35,6 +35,11 @@ func sentAgain(r Request) Request {
 // successor is what takes over from a server that is gone, of which the kernel has this request answered.
 func successor(t *testing.T, before *FS, kept []Kept, again ...Request) (*FS, map[uint64]Inherited) {
 	t.Helper()
+	return successorOf(t, before, kept, true, again...)
+}
+
+func successorOf(t *testing.T, before *FS, kept []Kept, complete bool, again ...Request) (*FS, map[uint64]Inherited) {
+	t.Helper()
 	world := before.Callers.(oneCaller)
 	fs, err := New(before.Config)
 	if err != nil {
@@ -44,7 +49,7 @@ func successor(t *testing.T, before *FS, kept []Kept, again ...Request) (*FS, ma
 	config := before.Locks.Config
 	config.Tree, config.Reaper, config.Ledger = fs, fs, plainLedger{fs}
 	fs.Locks = lockmgr.New(config)
-	return fs, fs.Inherit(kept, again, true)
+	return fs, fs.Inherit(kept, again, complete)
 }
 
 // Each request that can't be done twice, killed before and after it was done: what becomes of the entries, and whether there
@@ -121,6 +126,29 @@ func TestAnsweredIsLeftAlone(t *testing.T) {
 	}
 	if n := len(fs.Remains.under()); n != 0 {
 		t.Errorf("%d requests are under way", n)
+	}
+}
+
+// Where requests are not sent again, what one made is taken back, and nothing that a request before it, of the same
+// record, was about.
+func TestTakeBackWithoutResend(t *testing.T) {
+	for _, c := range []struct {
+		last Request
+		want string
+	}{
+		{raw(opCreate, fuse.CreateIn{}, "other"), "new\n"},
+		{raw(opLookup, fuse.InHeader{}, "new"), "new other\n"},
+		{raw(opWrite, fuse.WriteIn{}), "new other\n"},
+	} {
+		fs, _ := newFS(t)
+		fs.End(fs.Begin(raw(opCreate, fuse.CreateIn{}, "new")))
+		run(t, fs.Root.Name(), `touch new`)
+		fs.Begin(c.last)
+		run(t, fs.Root.Name(), `touch other`)
+		successorOf(t, fs, nil, false)
+		if got := run(t, fs.Root.Name(), `echo *`); got != c.want {
+			t.Errorf("operation %d: left %q, want %q", c.last.header().Opcode, got, c.want)
+		}
 	}
 }
 
