@@ -96,6 +96,8 @@ func mountCommand() *cobra.Command {
 	_ = f.MarkHidden("hang-limit")
 	f.BoolVar(&c.WithoutResend, "without-resend", false, "do without requests being sent again, as on an older kernel")
 	_ = f.MarkHidden("without-resend")
+	f.BoolVar(&c.WithoutPassthrough, "without-passthrough", false, "read and write files for the kernel, as for an older one")
+	_ = f.MarkHidden("without-passthrough")
 	return cmd
 }
 

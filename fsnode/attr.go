@@ -46,8 +46,7 @@ func (fs *FS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) 
 	}
 	fillAttr(&out.Attr, &st)
 	out.Attr.Ino = n.ino
-	n.told.set(versionOf(&st))
-	out.SetTimeout(valid)
+	out.SetTimeout(n.tell(versionOf(&st), valid))
 	if sight == lockmgr.Fresh {
 		freshen(&out.Attr, time.Now())
 	}
@@ -72,9 +71,8 @@ func (fs *FS) Statx(_ <-chan struct{}, in *fuse.StatxIn, out *fuse.StatxOut) fus
 		st.Atime, st.Mtime, st.Ctime, st.Btime = stamp, stamp, stamp, stamp
 	}
 	st.Ino = n.ino
-	n.told.set(versionOfStatx(&st))
 	out.FromStatx(&st)
-	out.SetTimeout(valid)
+	out.SetTimeout(n.tell(versionOfStatx(&st), valid))
 	return fuse.OK
 }
 

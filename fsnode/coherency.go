@@ -12,6 +12,10 @@ import (
 type kernel interface {
 	// InodeNotify has it forget the attributes of an inode, and its pages from off on unless off is negative.
 	InodeNotify(node uint64, off, length int64) fuse.Status
+	// OpenBacking gives the number by which the kernel reads and writes a file itself, for whoever opens an inode with it; the
+	// descriptor says which. CloseBacking gives it back.
+	OpenBacking(fd int) (number int32, err error)
+	CloseBacking(number int32)
 	// PruneNotify has it forget inodes that nobody uses. ENOSYS before Linux 6.18.
 	PruneNotify(nodes []uint64) fuse.Status
 }
@@ -19,6 +23,7 @@ type kernel interface {
 // Connected tells what to say things to unasked, and what the kernel said first.
 func (fs *FS) Connected(k kernel, init *fuse.InitIn) {
 	fs.kernel = k
+	fs.passthrough = fs.Passthrough && fs.ForAll && init.Flags64()&fuse.CAP_PASSTHROUGH != 0
 	fs.setxattrSize = 8
 	if init.Flags&fuse.CAP_SETXATTR_EXT != 0 {
 		fs.setxattrSize = 16
@@ -42,6 +47,10 @@ func timespecOf(t unix.StatxTimestamp) unix.Timespec {
 	return unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)}
 }
 
+// nothing is told of a file that the kernel does not know the attributes of, and will ask about. The zero version is that of
+// one about which an earlier server may have said anything.
+var nothing = version{size: -1}
+
 // told is the version of an inode that the kernel was last told, and believes in for the cache time.
 type told struct {
 	mu sync.Mutex
@@ -63,9 +72,8 @@ func (t *told) get() version {
 // renew has the kernel ask for the attributes of a file that is being opened, if they are others than it was told: it
 // drops the pages at an open (without FOPEN_KEEP_CACHE), but reads to the size it knows. Where it changed them itself,
 // by a write through the mount, it would have asked anyway.
-func (fs *FS) renew(n *inode, fd int) {
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) == nil && n.told.get() != versionOf(&st) {
+func (fs *FS) renew(n *inode, now version) {
+	if told := n.told.get(); told != now && told != nothing {
 		fs.kernel.InodeNotify(n.id, -1, 0)
 	}
 }

@@ -102,15 +102,19 @@ func (fs *FS) answerNew(fd int, name string, c *caller, flags uint32, out *fuse.
 		unix.Close(fd)
 		return status(err)
 	}
-	out.OpenFlags = fuse.FOPEN_NOFLUSH
-	h := &handle{fd: fd}
-	if fs.Locks.Policy().IsLock(name) {
-		h.node = fs.lockEntry(path, st, &out.EntryOut)
-		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
-	} else {
-		h.node = fs.found(fs.entry(path, st, &out.EntryOut), name)
-		out.OpenFlags |= fs.writing(h, flags, c)
+	h := &handle{fd: fd, node: fs.inodes.remember(path, st), opened: versionOf(st)}
+	wanted, isLock := direct, fs.Locks.Policy().IsLock(name)
+	if !isLock {
+		fs.found(h.node, name)
+		wanted = fs.writing(h, flags, c, st)
 	}
+	open, number := fs.enter(h, wanted, flags)
+	if isLock {
+		fs.answerLock(h.node, st, lockmgr.AsItIs, &out.EntryOut)
+	} else {
+		answer(h.node, st, fs.CacheTime, &out.EntryOut)
+	}
+	out.OpenFlags, out.BackingID = fuse.FOPEN_NOFLUSH|open, number
 	out.Fh = fs.handles.add(h)
 	return fuse.OK
 }

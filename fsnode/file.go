@@ -36,7 +36,7 @@ func (fs *FS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.S
 		}
 	}
 	turn.Opened(c.who())
-	return fs.openFile(n, c, in, out, lose, fuse.FOPEN_NOFLUSH|fuse.FOPEN_DIRECT_IO)
+	return fs.openFile(n, c, in, out, lose, true)
 }
 
 // alters reports whether to open a file with these flags is, or leads to, a change of it.
@@ -46,7 +46,7 @@ func alters(flags uint32) bool {
 
 // openPlain opens what is no lock; for writing, if the guard lets the caller.
 func (fs *FS) openPlain(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, lose func() error) fuse.Status {
-	open := func() fuse.Status { return fs.openFile(n, c, in, out, lose, fuse.FOPEN_NOFLUSH) }
+	open := func() fuse.Status { return fs.openFile(n, c, in, out, lose, false) }
 	if !alters(in.Flags) {
 		return open()
 	}
@@ -54,7 +54,7 @@ func (fs *FS) openPlain(n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut,
 }
 
 func (fs *FS) openFile(
-	n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, lose func() error, flags uint32,
+	n *inode, c *caller, in *fuse.OpenIn, out *fuse.OpenOut, lose func() error, isLock bool,
 ) fuse.Status {
 	fd, err := fs.open(n, realFlags(in.Flags))
 	if err == unix.EPERM && in.Flags&unix.O_APPEND != 0 { // an append-only file
@@ -74,12 +74,27 @@ func (fs *FS) openFile(
 			return status(err)
 		}
 	}
-	if flags&fuse.FOPEN_DIRECT_IO == 0 { // of a lock the kernel keeps nothing
-		fs.renew(n, fd)
+	wanted := direct
+	if !isLock { // of a lock the kernel keeps nothing
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			h.abandon()
+			return status(err)
+		}
+		h.opened = versionOf(&st)
+		fs.renew(n, h.opened)
+		wanted = fs.writing(h, in.Flags, c, &st)
 	}
-	out.OpenFlags = flags | fs.writing(h, in.Flags, c)
+	flags, number := fs.enter(h, wanted, in.Flags)
+	out.OpenFlags, out.BackingID = fuse.FOPEN_NOFLUSH|flags, number
 	out.Fh = fs.handles.add(h)
 	return fuse.OK
+}
+
+// abandon is for a handle that nobody was given.
+func (h *handle) abandon() {
+	unix.Close(h.fd)
+	h.direct.close()
 }
 
 // realFlags are the flags with which the real file is opened. Not to append: the flag may
@@ -257,8 +272,8 @@ func (fs *FS) closeHandle(h *handle) {
 	if h.node == nil { // a control file
 		return
 	}
-	unix.Close(h.fd)
-	h.direct.close()
+	fs.leave(h)
+	h.abandon()
 	fs.pressure.gaveBack()
 	if h.grant != nil {
 		fs.Locks.HandleClosed(h.grant.key, h.grant.token)

@@ -41,18 +41,19 @@ type Callers interface {
 // Config is what an FS is made of. Locks is set once the Manager is made with the FS
 // as its Tree and Reaper, before the first request.
 type Config struct {
-	Root       *os.File // the real directory, opened before it was mounted over
-	Mountpoint string   // absolute
-	Callers    Callers
-	Log        zerolog.Logger
-	CacheTime  time.Duration // how long the kernel may believe us about what is no lock
-	BootID     string        // for the dump
-	Remains    *Remains      // of an earlier server, and for a later one
-	Keeper     Keeper        // of what is open, for a later server
-	Sweeper    Sweeper       // removes locks through the mount
-	Holder     int           // PID of the process that holds the mount
-	Version    string        // which release of the program serves
-	ForAll     bool          // mounted by root for everybody: the kernel checks permissions, we create as the caller
+	Root        *os.File // the real directory, opened before it was mounted over
+	Mountpoint  string   // absolute
+	Callers     Callers
+	Log         zerolog.Logger
+	CacheTime   time.Duration // how long the kernel may believe us about what is no lock
+	BootID      string        // for the dump
+	Remains     *Remains      // of an earlier server, and for a later one
+	Keeper      Keeper        // of what is open, for a later server
+	Sweeper     Sweeper       // removes locks through the mount
+	Holder      int           // PID of the process that holds the mount
+	Version     string        // which release of the program serves
+	Passthrough bool          // have the kernel read and write files itself where it can
+	ForAll      bool          // mounted by root for everybody: the kernel checks permissions, we create as the caller
 }
 
 // FS serves one mount. Its methods are called by many goroutines at once; what they
@@ -75,6 +76,7 @@ type FS struct {
 	proc     int // O_PATH descriptor of /proc/self/fd
 
 	news         atomic.Pointer[[]byte] // JSON that the dump passes on
+	passthrough  bool                   // the kernel can read and write files itself; set before the first request
 	setxattrSize int                    // of the fixed part of SETXATTR after the header; set before the first request
 	self         int
 	started      time.Time

@@ -62,19 +62,18 @@ func (fs *FS) found(n *inode, name string) *inode {
 	return n
 }
 
-// writing prepares a handle that may be open for writing, and gives flags for it. Where a
+// writing prepares a handle of what is no lock and may be open for writing, and says how it should go. Where a
 // later write may be refused, each must come to us with its caller: not through the page
 // cache, and not through a shared mapping, which the kernel refuses for a handle with direct
 // I/O (ENODEV, fuse_file_mmap).
-func (fs *FS) writing(h *handle, flags uint32, c *caller) (open uint32) {
-	if flags&unix.O_ACCMODE == unix.O_RDONLY || !fs.denies() {
-		return 0
+func (fs *FS) writing(h *handle, flags uint32, c *caller, st *unix.Stat_t) way {
+	if flags&unix.O_ACCMODE != unix.O_RDONLY && fs.denies() {
+		h.opener = c.who()
+		if h.node.deniable.Load() {
+			return direct
+		}
 	}
-	h.opener = c.who()
-	if h.node.deniable.Load() {
-		return fuse.FOPEN_DIRECT_IO
-	}
-	return 0
+	return fs.wayOf(h.fd, st, flags)
 }
 
 // writerOf is who writes through a handle. A page that is written back has no caller: it

@@ -14,8 +14,11 @@ type handle struct {
 	node   *inode
 	opener lockmgr.Identity // of a file opened for writing, where writes may be refused
 	grant  *grant           // the creating handle of a lock
-	dir    *dirStream       // of a directory
-	text   []byte           // of a control file: what it said when it was opened
+	way    way
+	writes bool       // it may write, and the kernel does that itself
+	opened version    // then: what the file was when it was opened
+	dir    *dirStream // of a directory
+	text   []byte     // of a control file: what it said when it was opened
 
 	control uint64 // node of the control file that it is, if node is nil
 

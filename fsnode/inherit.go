@@ -182,6 +182,7 @@ func (fs *FS) inheritHandles(kept []Kept, unanswered []*running) {
 		}
 		fs.Keeper.Drop(k.Fh)
 	}
+	fs.inheritPassages()
 }
 
 // foundByHandle makes an inode out of an open descriptor of it.

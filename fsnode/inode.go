@@ -23,6 +23,7 @@ type inode struct {
 
 	deniable atomic.Bool // it had a name whose writes may be refused (guard.go)
 	told     told
+	passage  passage
 
 	record  *nodeRecord // what a later server finds of it; guarded by inodeTable.mu
 	lookups uint64      // how many references the kernel has; guarded by inodeTable.mu
@@ -108,6 +109,7 @@ func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode 
 func (t *inodeTable) enter(n *inode) *inode {
 	if rec := t.lost[n.real]; rec != nil {
 		n.id, n.record, n.lookups, n.ino = rec.id, rec, rec.lookups, rec.seen
+		n.passage.number = rec.passage
 		delete(t.lost, n.real)
 		delete(t.gone, n.id)
 	} else {

@@ -34,6 +34,8 @@ type aboutHandle struct {
 	Control bool             `json:"c,omitempty"`
 	Opener  lockmgr.Identity `json:"o,omitzero"`
 	Grant   *aboutGrant      `json:"g,omitempty"`
+	Way     way              `json:"w,omitempty"`
+	Writes  bool             `json:"y,omitempty"`
 }
 
 type aboutGrant struct {
@@ -50,7 +52,7 @@ func (t *handleTable) keep(fh uint64, keeper Keeper) {
 	if h == nil {
 		return
 	}
-	a := aboutHandle{Opener: h.opener, Dir: h.dir != nil}
+	a := aboutHandle{Opener: h.opener, Dir: h.dir != nil, Way: h.way, Writes: h.writes}
 	if h.node == nil {
 		a.Node, a.Control = h.control, true
 	} else {
@@ -97,7 +99,7 @@ func (fs *FS) rehandle(k Kept) error {
 	if err := json.Unmarshal(k.About, &a); err != nil {
 		return err
 	}
-	h := &handle{fd: k.Fd, opener: a.Opener}
+	h := &handle{fd: k.Fd, opener: a.Opener, way: a.Way, writes: a.Writes}
 	if a.Control {
 		return fs.rehandleControl(k, a.Node)
 	}
@@ -114,6 +116,7 @@ func (fs *FS) rehandle(k Kept) error {
 		h.grant = &grant{key: a.Grant.Key, token: a.Grant.Token, owner: a.Grant.Owner}
 		h.grant.closed.Store(a.Grant.Closed)
 	}
+	h.reenter()
 	fs.handles.restore(k.Fh, h)
 	return nil
 }

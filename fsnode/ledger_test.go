@@ -52,6 +52,8 @@ func (oneCaller) Drop(uint64)                                      {}
 func (oneCaller) Sweep(string, uint64, uint64, []string) error     { return unix.ESTALE }
 func (oneCaller) InodeNotify(uint64, int64, int64) fuse.Status     { return fuse.OK }
 func (oneCaller) PruneNotify([]uint64) fuse.Status                 { return fuse.ENOSYS }
+func (oneCaller) OpenBacking(int) (int32, error)                   { return 0, unix.EOPNOTSUPP }
+func (oneCaller) CloseBacking(int32)                               {}
 
 // plainLedger keeps a few bytes for each grant.
 type plainLedger struct{ fs *FS }

@@ -103,10 +103,9 @@ func (fs *FS) lockEntry(fd int, st *unix.Stat_t, out *fuse.EntryOut) *inode {
 func answer(n *inode, st *unix.Stat_t, valid time.Duration, out *fuse.EntryOut) {
 	out.NodeId, out.Generation = n.id, 1
 	out.SetEntryTimeout(valid)
-	out.SetAttrTimeout(valid)
+	out.SetAttrTimeout(n.tell(versionOf(st), valid))
 	fillAttr(&out.Attr, st)
 	out.Attr.Ino = n.ino
-	n.told.set(versionOf(st))
 }
 
 // answerLock answers with a lock: the kernel must come back every time.

@@ -31,7 +31,7 @@ type Remains struct {
 }
 
 const (
-	remainsMagic   = 0x73_6c_66_73_01_00_00_01 // "slfs", and the version of what follows
+	remainsMagic   = 0x73_6c_66_73_01_00_00_02 // "slfs", and the version of what follows
 	maxNodes       = 1 << 21                   // more inodes than there can be descriptors; memory is taken as it is touched
 	maxRunning     = 1 << 12                   // requests; of one more nothing is kept
 	maxInitRequest = 256
@@ -57,6 +57,8 @@ type nodeRecord struct {
 	lookups  uint64
 	mode     uint32
 	place    uint32 // odd while dir and name change
+	passage  int32  // the kernel's number for the file while it reads and writes it itself; 0 for none
+	_        uint32
 	dir      uint64 // node of a directory that it is in, and under which name; 0 if that can't be told
 	name     shortName
 }
@@ -162,7 +164,7 @@ func (r *Remains) keep(n *inode) *nodeRecord {
 		return nil
 	}
 	rec.dev, rec.ino, rec.seen, rec.mode = n.real.Dev, n.real.Ino, n.ino, n.mode
-	rec.lookups, rec.dir, rec.place = 0, 0, 0
+	rec.lookups, rec.dir, rec.place, rec.passage = 0, 0, 0, 0
 	if n.id > atomic.LoadUint64(&r.head.lastNode) { // inodeTable.mu is taken
 		atomic.StoreUint64(&r.head.lastNode, n.id)
 	}

@@ -70,7 +70,8 @@ const (
 // touchLoss is what a request to change nothing takes away. It comes from chown(path, -1, -1), which
 // changes the time, and the set-id bits if the caller may, and from a write that will take
 // the bits (fuse_setattr drops what tells the two apart). So they go if the caller may do the first:
-// somebody else's write takes them itself, and somebody else's chown must not. Before a write to a file
+// somebody else's write takes them itself, and somebody else's chown must not. But while the kernel writes to the file itself, no such
+// write comes to us: then it is taken for one. Before a write to a file
 // with capabilities it comes from root too, who then loses bits that it might keep.
 func (fs *FS) touchLoss(n *inode, h *fuse.InHeader) (lose func() error, err error) {
 	var st unix.Stat_t
@@ -79,6 +80,9 @@ func (fs *FS) touchLoss(n *inode, h *fuse.InHeader) (lose func() error, err erro
 	}
 	loses := st.Mode&unix.S_IFMT != unix.S_IFDIR && (st.Mode&unix.S_ISUID != 0 || fs.losesSetGID(&st, h))
 	if loses && !ownerOrCapable(h, &st) {
+		if n.isWrittenByKernel() {
+			return fs.contentLoss(n, h, true, 0)
+		}
 		return nothingLost, nil
 	}
 	loseSetGID, err := fs.ownerLoss(n, h)

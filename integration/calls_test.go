@@ -152,8 +152,11 @@ func callGetFlags(o operation) call {
 	}}
 }
 
+// statusFlags are what setfl sets.
+func (o operation) statusFlags() int { return one(o.pick, 0, unix.O_APPEND, unix.O_NOATIME) }
+
 func callSetFlags(o operation) call {
-	flags := one(o.pick, 0, unix.O_APPEND, unix.O_NOATIME)
+	flags := o.statusFlags()
 	return plain(fmt.Sprintf("fd%d, %s", o.slot, openFlagsText(flags)), func(c *caller) error {
 		_, err := unix.FcntlInt(uintptr(c.fd(o.slot)), unix.F_SETFL, flags|unix.O_NONBLOCK)
 		return err

@@ -20,9 +20,15 @@ var (
 const operationsPerSeed = 100
 
 // Nobody can tell the mount from the directory underneath: random programs of three users have the same results on the
-// mount and on a bare directory of the same file system, call by call, and leave the same tree.
-func TestDifference(t *testing.T) {
-	tw := newTwins(t, testDeadline+time.Duration(*seedsFlag)*time.Second)
+// mount and on a bare directory of the same file system, call by call, and leave the same tree. As files are read and written by default,
+// which is by the kernel itself:
+func TestDifference(t *testing.T) { findDifferences(t, byKernel) }
+
+// And where all comes to the server.
+func TestDifferenceByServer(t *testing.T) { findDifferences(t, byServer) }
+
+func findDifferences(t *testing.T, how string) {
+	tw := newTwins(t, how, testDeadline+time.Duration(*seedsFlag)*time.Second)
 	if *programFlag != "" {
 		program, err := hex.DecodeString(*programFlag)
 		if err != nil {
@@ -44,7 +50,7 @@ func FuzzDifference(f *testing.F) {
 	if fuzz := flag.Lookup("test.fuzz"); fuzz.Value.String() != "" {
 		limit = 24 * time.Hour // that one program hangs is told by its helper's deadline
 	}
-	tw := newTwins(f, limit)
+	tw := newTwins(f, byKernel, limit)
 	for seed := range uint64(3) {
 		f.Add(randomProgram(1000+seed, 20))
 	}
@@ -88,16 +94,27 @@ func (t tally) report(tb testing.TB, programs int) {
 	}
 }
 
-func newTwins(t testing.TB, limit time.Duration) *twins {
+// How files are read and written.
+const (
+	byKernel = "by kernel" // passthrough
+	byServer = "by server"
+
+	withoutPassthrough = "--without-passthrough"
+)
+
+func newTwins(t testing.TB, how string, limit time.Duration) *twins {
 	needRoot(t)
-	devices := func(m *mount) { m.flags = append(m.flags, "-o", "suid,dev") }
-	tw := &twins{m: newMount(t, devices, lasting(limit)), tally: tally{}}
+	flags := []string{"-o", "suid,dev"}
+	if how == byServer {
+		flags = append(flags, withoutPassthrough)
+	}
+	tw := &twins{m: newMount(t, withFlags(flags...), lasting(limit)), tally: tally{}}
 	tw.bare = tw.m.parent + "/bare"
 	if err := os.Mkdir(tw.bare, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	tw.onMount = startHelper(t, nil, "difference", tw.m.dir, "mount")
-	tw.away = startHelper(t, nil, "difference", tw.bare, "bare")
+	tw.onMount = startHelper(t, nil, "difference", tw.m.dir, "mount", how)
+	tw.away = startHelper(t, nil, "difference", tw.bare, "bare", how)
 	return tw
 }
 
@@ -120,7 +137,7 @@ func (tw *twins) mustAgree(t *testing.T, what string, program []byte) {
 		again = "not seen again; at first:\n" + difference
 		short = program
 	}
-	t.Errorf("%s differs: %s\nagain: go test -run 'TestDifference$' . -program %x", what, again, short)
+	t.Errorf("%s differs: %s\nagain: go test -run '%s$' . -program %x", what, again, t.Name(), short)
 }
 
 // shrinkingTakes is how long a failure may look for a shorter program.

@@ -38,17 +38,30 @@ var direct = []struct {
 }
 
 func TestDirectIO(t *testing.T) {
-	m := newMount(t)
-	for _, how := range []string{"opened", "set by fcntl"} {
-		for _, one := range direct {
-			n, errno := directly(t, m.path("mount"), how, one.act)
-			wantN, wantErrno := directly(t, m.pathBelow("bare"), how, one.act)
-			if n != wantN || errno != wantErrno {
-				t.Errorf("%s, O_DIRECT %s: %d, %v; underneath %d, %v", one.name, how, n, errno, wantN, wantErrno)
-			}
-			if got, want := m.stateBelow(t, "mount"), m.stateBelow(t, "bare"); got.bytes != want.bytes {
-				t.Errorf("%s, O_DIRECT %s: another content than underneath", one.name, how)
-			}
+	t.Run(byKernel, func(t *testing.T) {
+		m := newMount(t)
+		mustBeDirect(t, m, "opened", "opened")
+		// The kernel opens the real file with the flags of that moment (fuse_passthrough_open).
+		mustBeDirect(t, m, "set by fcntl", "not set")
+	})
+	t.Run(byServer, func(t *testing.T) {
+		m := newMount(t, withFlags(withoutPassthrough))
+		mustBeDirect(t, m, "opened", "opened")
+		mustBeDirect(t, m, "set by fcntl", "set by fcntl")
+	})
+}
+
+// mustBeDirect does each act on the mount and underneath, on files that came to O_DIRECT in these ways.
+func mustBeDirect(t *testing.T, m *mount, how, howBelow string) {
+	t.Helper()
+	for _, one := range direct {
+		n, errno := directly(t, m.path("mount"), how, one.act)
+		wantN, wantErrno := directly(t, m.pathBelow("bare"), howBelow, one.act)
+		if n != wantN || errno != wantErrno {
+			t.Errorf("%s, O_DIRECT %s: %d, %v; underneath %d, %v", one.name, how, n, errno, wantN, wantErrno)
+		}
+		if got, want := m.stateBelow(t, "mount"), m.stateBelow(t, "bare"); got.bytes != want.bytes {
+			t.Errorf("%s, O_DIRECT %s: another content than underneath", one.name, how)
 		}
 	}
 }
@@ -68,7 +81,7 @@ func directly(t *testing.T, path, how string, act func(fd int) (int, error)) (in
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if how != "opened" {
+	if how == "set by fcntl" {
 		setDirect(t, fd, true)
 	}
 	return act(fd)
@@ -91,7 +104,7 @@ func setDirect(t *testing.T, fd int, on bool) {
 
 // The flag may come and go while the file is open: what is written one way is read the other way.
 func TestDirectIOComesAndGoes(t *testing.T) {
-	m := newMount(t)
+	m := newMount(t, withFlags(withoutPassthrough)) // the kernel itself heeds it at open only
 	fd, err := unix.Open(m.path("file"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o444)
 	if err != nil {
 		t.Fatal(err)

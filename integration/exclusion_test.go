@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strings"
+	"regexp"
 	"syscall"
 	"testing"
 	"time"
@@ -102,7 +102,7 @@ func (a *arena) check(r *run) {
 		r.Fatal(err)
 	}
 	inside, begun, diedInside := "", 0, 0
-	for number, line := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+	for number, line := range wholeLines(string(text), fightLine) {
 		var what, who string
 		var ns int64
 		if n, err := fmt.Sscan(line, &what, &who, &ns); n != 3 {
@@ -127,6 +127,8 @@ func (a *arena) check(r *run) {
 		r.Errorf("too little happened: %d turns, %d ended by SIGKILL", begun, diedInside)
 	}
 }
+
+var fightLine = regexp.MustCompile(`^(begin|end) f\d+ \d+\n$`)
 
 func (a *arena) diedBefore(name string, moment time.Time) bool {
 	killed, ok := a.killed[name]

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -203,8 +204,7 @@ func (d *duels) checkSessions(r *run, appended map[string]bool) {
 			r.Fatal(err)
 		}
 		inside := ""
-		for line := range strings.Lines(string(text)) {
-			line = strings.TrimSuffix(line, "\n")
+		for _, line := range wholeLines(string(text), duelLine) {
 			delete(appended, line)
 			what, who, _ := strings.Cut(line, " ")
 			name, _, _ := strings.Cut(who, "-")
@@ -223,6 +223,8 @@ func (d *duels) checkSessions(r *run, appended map[string]bool) {
 		r.Errorf("%q was appended and is not there", line)
 	}
 }
+
+var duelLine = regexp.MustCompile(`^(begin|end) n\d+-[12]-\d+\n$`)
 
 func readDuels(t testing.TB, path string) (ops []duel, lines []string) {
 	t.Helper()

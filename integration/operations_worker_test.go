@@ -17,7 +17,7 @@ import (
 // "run NAME PROGRAM" and answers with a line for each operation, lines for the tree in the end, and "end"; "remove NAME"
 // takes the tree away.
 func helpDifference(arguments []string) error {
-	base, bare := arguments[0], arguments[1] == "bare"
+	base, bare, how := arguments[0], arguments[1] == "bare", arguments[2]
 	out := bufio.NewWriter(os.Stdout)
 	scan := bufio.NewScanner(os.Stdin)
 	scan.Buffer(nil, 1<<20)
@@ -30,7 +30,7 @@ func helpDifference(arguments []string) error {
 			if err != nil {
 				return err
 			}
-			if err := runProgram(dir, bare, program, out); err != nil {
+			if err := runProgram(dir, &side{bare: bare, how: how}, program, out); err != nil {
 				return err
 			}
 		case "remove":
@@ -49,6 +49,7 @@ func helpDifference(arguments []string) error {
 // side is where a program runs. Its callers share the descriptors, as the processes of an agent do that inherit them.
 type side struct {
 	bare        bool
+	how         string // files are read and written
 	descriptors [slots]int
 	callers     []*caller
 }
@@ -61,11 +62,10 @@ type caller struct {
 	done chan error
 }
 
-func runProgram(dir string, bare bool, program []byte, out *bufio.Writer) error {
+func runProgram(dir string, s *side, program []byte, out *bufio.Writer) error {
 	if err := firstTree(dir); err != nil {
 		return err
 	}
-	s := &side{bare: bare}
 	for i := range s.descriptors {
 		s.descriptors[i] = -1
 	}

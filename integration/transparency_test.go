@@ -76,13 +76,32 @@ func TestUmask(t *testing.T) {
 
 // The flag that a handle appends may change, and mapped pages have their own place.
 func TestAppendingHandles(t *testing.T) {
-	m := newMount(t)
+	t.Run(byKernel, func(t *testing.T) { mustAppend(t, newMount(t)) })
+	t.Run(byServer, func(t *testing.T) {
+		m := newMount(t, withFlags(withoutPassthrough))
+		f := mustAppend(t, m)
+		// The kernel itself opens the real file with the flags of that moment (fuse_passthrough_open).
+		if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Pwrite(int(f.Fd()), []byte("placed"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if state := m.stateBelow(t, "log"); state.size != 8192 || !strings.HasPrefix(state.bytes, "placed") {
+			t.Errorf("after the flag is gone: size %d, starts with %.6q", state.size, state.bytes)
+		}
+	})
+}
+
+// mustAppend opens a file to append, and writes to it in both ways.
+func mustAppend(t *testing.T, m *mount) *os.File {
+	t.Helper()
 	path := m.path("log")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	t.Cleanup(func() { f.Close() })
 	if _, err := f.Write(bytes.Repeat([]byte("a"), 8192)); err != nil {
 		t.Fatal(err)
 	}
@@ -100,15 +119,7 @@ func TestAppendingHandles(t *testing.T) {
 	if state := m.stateBelow(t, "log"); state.size != 8192 || !strings.HasPrefix(state.bytes, "mapped") {
 		t.Errorf("mapped pages: size %d, starts with %.6q", state.size, state.bytes)
 	}
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETFL, 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := unix.Pwrite(int(f.Fd()), []byte("placed"), 0); err != nil {
-		t.Fatal(err)
-	}
-	if state := m.stateBelow(t, "log"); state.size != 8192 || !strings.HasPrefix(state.bytes, "placed") {
-		t.Errorf("after the flag is gone: size %d, starts with %.6q", state.size, state.bytes)
-	}
+	return f
 }
 
 // An orphan that stays as evidence can be moved and linked by any tool.

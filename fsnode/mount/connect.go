@@ -109,7 +109,7 @@ func (l *link) receiveDescriptor() (int, error) {
 }
 
 // fuseOptions are what is agreed upon with the kernel.
-func fuseOptions(o Options) *fuse.MountOptions {
+func fuseOptions(o Options, source *os.File) *fuse.MountOptions {
 	return &fuse.MountOptions{
 		Name:               "sessionlockfs",
 		MaxWrite:           fsnode.MaxRequest,
@@ -118,7 +118,18 @@ func fuseOptions(o Options) *fuse.MountOptions {
 		ExtraCapabilities:  capabilities,
 		EnableAcl:          checked(o), // the kernel checks permissions, with the access control lists
 		IDMappedMount:      forAll(),   // containers with user namespaces may map the owners of root's mount
+		MaxStackDepth:      stackDepth(source),
 	}
+}
+
+// stackDepth is how many file systems the kernel passes through to reach a file's data. It lets there be two (FILESYSTEM_MAX_STACK_DEPTH),
+// of which an overlay is one: over one there can't be another above us.
+func stackDepth(source *os.File) int {
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(source.Fd()), &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return 2
+	}
+	return 1
 }
 
 // capabilities are what we ask the kernel for: to leave it to us to take set-id bits away (without

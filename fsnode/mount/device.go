@@ -321,6 +321,26 @@ func (d *device) InodeNotify(node uint64, off, length int64) fuse.Status {
 	return d.notify(fuse.NOTIFY_INVAL_INODE, binary.NativeEndian.AppendUint64(body, uint64(length)))
 }
 
+// The calls on a descriptor of /dev/fuse for passthrough (include/uapi/linux/fuse.h).
+const (
+	backingOpen  = 0x4010e501 // FUSE_DEV_IOC_BACKING_OPEN
+	backingClose = 0x4004e502 // FUSE_DEV_IOC_BACKING_CLOSE
+)
+
+// OpenBacking gives the kernel's number for the file that a descriptor refers to.
+func (d *device) OpenBacking(fd int) (number int32, err error) {
+	id, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), backingOpen, uintptr(unsafe.Pointer(&fuse.BackingMap{Fd: int32(fd)})))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int32(id), nil
+}
+
+// CloseBacking gives the number back.
+func (d *device) CloseBacking(number int32) {
+	_, _, _ = unix.Syscall(unix.SYS_IOCTL, uintptr(d.fd), backingClose, uintptr(unsafe.Pointer(&number)))
+}
+
 // PruneNotify has it forget inodes that nobody uses. ENOSYS before Linux 6.18.
 func (d *device) PruneNotify(nodes []uint64) fuse.Status {
 	if !d.kernel.SupportsNotify(fuse.NOTIFY_PRUNE) {

@@ -87,7 +87,7 @@ func (s *Serving) Prepared() error {
 // Serve takes over and serves. Restore is called when the inodes and handles of the server before are there, and before any
 // request is answered. When it returns, the mount can be used.
 func (s *Serving) Serve(fs *fsnode.FS, o Options, restore func() error) error {
-	s.device = newDevice(s.connection, fs, fuseOptions(o), fs.Log)
+	s.device = newDevice(s.connection, fs, fuseOptions(o, s.Source), fs.Log)
 	s.device.once = s.Once
 	if err := s.device.begin(s.Remains); err != nil {
 		return s.unlessUnmounted(err)

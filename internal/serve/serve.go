@@ -38,6 +38,7 @@ type Config struct {
 	Version            string // of this program
 	HangLimit          time.Duration
 	WithoutResend      bool // as on a kernel that can't send requests again
+	WithoutPassthrough bool // as on one that can't read and write files itself
 }
 
 // DefaultCacheTime is how long the kernel believes us about names that are no locks.
@@ -93,7 +94,8 @@ func (s *server) start() error {
 	fs, err := fsnode.New(fsnode.Config{
 		Root: s.end.Source, Mountpoint: s.end.Point, Callers: s.processes, Log: s.log,
 		CacheTime: s.config.CacheTime, BootID: bootID(), ForAll: os.Geteuid() == 0,
-		Remains: s.end.Remains, Keeper: s.end, Sweeper: s.end, Holder: s.end.Holder, Version: s.config.Version,
+		Passthrough: !s.config.WithoutPassthrough,
+		Remains:     s.end.Remains, Keeper: s.end, Sweeper: s.end, Holder: s.end.Holder, Version: s.config.Version,
 	})
 	if err != nil {
 		return err
