@@ -35,7 +35,7 @@ func (fs *FS) attrPath(n *inode) (*attrPath, error) {
 		return nil, unix.EOPNOTSUPP
 	}
 	var st unix.Stat_t
-	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || realID(&st) != n.real {
+	if unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil || fs.inodes.id(&st) != n.real {
 		unix.Close(dir)
 		return nil, unix.EOPNOTSUPP
 	}

@@ -200,38 +200,38 @@ func (fs *FS) command(line string) error {
 	}
 	path, force := strings.CutPrefix(path, "--force ")
 	path = strings.TrimPrefix(path, "-- ") // after it a path may start with a dash
-	key, err := fs.resolve(path)
+	key, dir, err := fs.resolve(path)
 	if err != nil {
 		return err
 	}
-	defer fs.inodes.unpin(key.Dir)
+	defer fs.inodes.giveBack(dir)
 	return fs.Locks.ForceRelease(key, force)
 }
 
 // resolve finds the lock that a path names and takes notice of it if nobody has. Its
-// directory is pinned, which the caller must undo.
-func (fs *FS) resolve(name string) (lockmgr.Key, error) {
+// directory is kept, until the caller gives it back.
+func (fs *FS) resolve(name string) (k lockmgr.Key, in *inode, err error) {
 	dir, base := path.Split(name)
 	if name == "" || path.Clean(name) != name || path.IsAbs(name) || base == ".." || base == "." {
-		return lockmgr.Key{}, errCommand
+		return k, nil, errCommand
 	}
 	fd, err := fs.openDirAt("./" + dir)
 	switch err {
 	case nil:
 	case unix.EXDEV, unix.ELOOP:
-		return lockmgr.Key{}, errCommand
+		return k, nil, errCommand
 	default:
-		return lockmgr.Key{}, err
+		return k, nil, err
 	}
-	n, err := fs.pinDir(fd)
+	n, err := fs.keepDir(fd)
 	if err != nil {
-		return lockmgr.Key{}, err
+		return k, nil, err
 	}
 	if !fs.Locks.Policy().IsLock(base) || !fs.meet(n, base) {
-		fs.inodes.unpin(n.real)
-		return lockmgr.Key{}, unix.ENOENT
+		fs.inodes.giveBack(n)
+		return k, nil, unix.ENOENT
 	}
-	return n.key(base), nil
+	return n.key(base), n, nil
 }
 
 // meet has the law take notice of an entry with a lock's name, if it is there.
@@ -241,7 +241,7 @@ func (fs *FS) meet(dir *inode, name string) (there bool) {
 		return false
 	}
 	n := fs.inodes.keep(fd, st)
-	defer fs.inodes.unpin(n.real)
+	defer fs.inodes.giveBack(n)
 	if fs.isGitLock(dir, name) {
 		fs.Locks.MetInGit(dir.key(name), n.real)
 	} else {
@@ -250,8 +250,8 @@ func (fs *FS) meet(dir *inode, name string) (there bool) {
 	return true
 }
 
-// pinDir makes an inode of a descriptor, which it takes over, and pins it.
-func (fs *FS) pinDir(fd int) (*inode, error) {
+// keepDir makes an inode of a descriptor, which it takes over, and keeps it until it is given back.
+func (fs *FS) keepDir(fd int) (*inode, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)

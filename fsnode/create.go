@@ -76,7 +76,7 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 
 // unmake takes back a lock that was made and can't be granted: the kernel is not told of it.
 func (fs *FS) unmake(dir *inode, name string, n *inode) {
-	if childID(dir, name) == n.real {
+	if fs.childID(dir, name) == n.real {
 		_ = UnlinkAny(dir.fd, name)
 	}
 	fs.inodes.takeBack(n)

@@ -66,9 +66,14 @@ type ContenderDump struct {
 
 // dump gives the state of all locks as JSON.
 func (fs *FS) dump() ([]byte, error) {
-	d := Dump{Version: 1, Mount: fs.dumpMount(), Locks: []LockDump{}}
-	for _, l := range fs.Locks.Snapshot() {
-		d.Locks = append(d.Locks, fs.dumpLock(l))
+	locks := fs.Locks.Snapshot()
+	d := Dump{Version: 1, Mount: fs.dumpMount(), Locks: make([]LockDump, 0, len(locks))}
+	dirs := map[lockmgr.InodeID]string{} // many locks are in few directories
+	for _, l := range locks {
+		if _, known := dirs[l.Key.Dir]; !known {
+			dirs[l.Key.Dir] = fs.prefixOf(l.Key.Dir)
+		}
+		d.Locks = append(d.Locks, fs.dumpLock(l, dirs[l.Key.Dir]+l.Key.Name))
 	}
 	data, err := json.Marshal(d)
 	return append(data, '\n'), err
@@ -97,9 +102,9 @@ func (fs *FS) dumpOwner(o lockmgr.Process) *OwnerDump {
 	}
 }
 
-func (fs *FS) dumpLock(l lockmgr.Lock) LockDump {
+func (fs *FS) dumpLock(l lockmgr.Lock, path string) LockDump {
 	d := LockDump{
-		Path: fs.pathOfKey(l.Key), Kind: l.Kind.String(), State: l.State.String(), Token: l.Token,
+		Path: path, Kind: l.Kind.String(), State: l.State.String(), Token: l.Token,
 		CreatedAt: l.Since, HandleOpen: l.HandleOpen, RefusedChanges: l.Refused,
 		Contenders: []ContenderDump{},
 	}

@@ -97,7 +97,7 @@ func New(c Config) (*FS, error) {
 	fs := &FS{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		Config:        c,
-		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), pressure, c.Remains),
+		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), pressure, c.Remains, newSleep(c.Root, uint64(root.Dev))),
 		handles:       newHandleTable(),
 		records:       newRecords(),
 		pressure:      pressure,

@@ -39,7 +39,7 @@ func (fs *FS) guarded(n *inode, kind lockmgr.WriteKind, who func() lockmgr.Ident
 // for writes under way, which may wait for a turn: none may be taken.
 func (fs *FS) guarding(dir *inode, name string) {
 	if file := dir.key(name); fs.Locks.GuardsName(file) {
-		fs.Locks.Guarding(file, childID(dir, name))
+		fs.Locks.Guarding(file, fs.childID(dir, name))
 	}
 }
 

@@ -1,6 +1,7 @@
 package fsnode
 
 import (
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -12,11 +13,12 @@ import (
 )
 
 // inode is what the kernel knows by a node id: an inode of the real file system, held
-// by an O_PATH descriptor, so that its number can't be used again meanwhile.
+// by an O_PATH descriptor, so that its number can't be used again meanwhile. One that only the law knows may
+// sleep (asleep.go): then it has no descriptor.
 type inode struct {
 	id   uint64 // node id
 	real lockmgr.InodeID
-	fd   int    // O_PATH
+	fd   int    // O_PATH; -1 while it sleeps
 	link string // fd in decimal: the inode's name in /proc/self/fd
 	mode uint32 // file type bits
 	ino  uint64 // the number it is seen under
@@ -25,9 +27,11 @@ type inode struct {
 	told     told
 	passage  passage
 
-	record  *nodeRecord // what a later server finds of it; guarded by inodeTable.mu
+	record  *nodeRecord // what a later server finds of it, nil if the kernel never referred to it; guarded by inodeTable.mu
 	lookups uint64      // how many references the kernel has; guarded by inodeTable.mu
 	used    uint64      // when it was last looked up, by inodeTable.clock; guarded by inodeTable.mu
+	lent    int         // how many references we have for the moment; guarded by inodeTable.mu
+	handle  *handleID   // of one that sleeps; guarded by inodeTable.mu
 }
 
 func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
@@ -36,7 +40,7 @@ func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
 func (n *inode) key(name string) lockmgr.Key { return lockmgr.Key{Dir: n.real, Name: name} }
 
 // inodeTable knows every inode in use. mu guards the maps and the counts, is held for
-// map operations only, and nothing is locked inside it.
+// map operations, and to put an inode to sleep or to wake it, and nothing is locked inside it.
 type inodeTable struct {
 	mu       sync.RWMutex
 	numbers  *numbering
@@ -45,15 +49,17 @@ type inodeTable struct {
 
 	byNode map[uint64]*inode
 	byReal map[lockmgr.InodeID]*inode
-	pins   map[lockmgr.InodeID]int         // how many references we have
+	pins   map[lockmgr.InodeID]int         // how many references the law has
 	lost   map[lockmgr.InodeID]*nodeRecord // inodes of an earlier server that were not found again
 	gone   map[uint64]*nodeRecord          // the same by node
 	last   uint64                          // the last node id given
 	clock  uint64                          // counts references
 	ended  uint64                          // counts inodes that are not in use any more
+
+	sleep
 }
 
-func newInodeTable(numbers *numbering, pressure *pressure, remains *Remains) *inodeTable {
+func newInodeTable(numbers *numbering, pressure *pressure, remains *Remains, sleep sleep) *inodeTable {
 	return &inodeTable{
 		numbers: numbers, pressure: pressure, remains: remains,
 		byNode: map[uint64]*inode{},
@@ -62,6 +68,7 @@ func newInodeTable(numbers *numbering, pressure *pressure, remains *Remains) *in
 		last:   firstNode - 1,
 		lost:   map[lockmgr.InodeID]*nodeRecord{},
 		gone:   map[uint64]*nodeRecord{},
+		sleep:  sleep,
 	}
 }
 
@@ -75,19 +82,24 @@ func (t *inodeTable) node(id uint64) *inode {
 // remember gives the inode that fd is an O_PATH descriptor of one more reference of the
 // kernel's. It takes fd over.
 func (t *inodeTable) remember(fd int, st *unix.Stat_t) *inode {
-	return t.intern(fd, st, func(n *inode) { n.lookups++ })
+	return t.intern(fd, st, func(n *inode) {
+		n.lookups++
+		if n.record == nil {
+			n.record = t.remains.keep(n)
+		}
+	})
 }
 
-// keep is remember for a reference of our own, which unpin takes back.
+// keep is remember for a reference of our own, which giveBack takes back.
 func (t *inodeTable) keep(fd int, st *unix.Stat_t) *inode {
-	return t.intern(fd, st, func(n *inode) { t.pins[n.real]++ })
+	return t.intern(fd, st, func(n *inode) { n.lent++ })
 }
 
 // intern finds or makes the inode and counts the reference.
 func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode {
-	real := realID(st)
-	ino := t.numbers.of(real)
+	ino := t.numbers.of(realID(st))
 	t.mu.Lock()
+	real := t.wakeWith(fd, st)
 	n, known := t.byReal[real]
 	if !known {
 		n = t.enter(&inode{real: real, fd: fd, link: strconv.Itoa(fd), mode: st.Mode & unix.S_IFMT, ino: ino})
@@ -95,11 +107,11 @@ func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode 
 	count(n)
 	t.clock++
 	n.used = t.clock
-	if len(t.byNode) > t.pressure.most {
+	if t.awake() > t.pressure.most {
 		signal(t.pressure.crowd)
 	}
 	t.mu.Unlock()
-	if known {
+	if known && n.fd != fd {
 		unix.Close(fd)
 	}
 	return n
@@ -115,7 +127,6 @@ func (t *inodeTable) enter(n *inode) *inode {
 	} else {
 		t.last++
 		n.id = t.last
-		n.record = t.remains.keep(n)
 	}
 	t.byNode[n.id], t.byReal[n.real] = n, n
 	return n
@@ -125,9 +136,8 @@ func (t *inodeTable) enter(n *inode) *inode {
 func (t *inodeTable) addRoot(fd int, st *unix.Stat_t) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := &inode{id: fuse.FUSE_ROOT_ID, real: realID(st), fd: fd, link: strconv.Itoa(fd), mode: unix.S_IFDIR, ino: st.Ino}
+	n := &inode{id: fuse.FUSE_ROOT_ID, real: realID(st), fd: fd, link: strconv.Itoa(fd), mode: unix.S_IFDIR, ino: st.Ino, lent: 1}
 	t.byNode[n.id], t.byReal[n.real] = n, n
-	t.pins[n.real]++
 }
 
 // takeBack ends a reference that remember gave and the kernel is not told of.
@@ -189,7 +199,14 @@ func (t *inodeTable) moved(real lockmgr.InodeID, dir uint64, name string) {
 	}
 }
 
-// pin and unpin keep the inode whatever the kernel forgets.
+// giveBack ends a reference that keep or borrow gave.
+func (t *inodeTable) giveBack(n *inode) {
+	t.mu.Lock()
+	n.lent--
+	t.dropUnused(n)
+}
+
+// pin and unpin keep the inode for the law, whatever the kernel forgets.
 func (t *inodeTable) pin(real lockmgr.InodeID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -209,18 +226,24 @@ func (t *inodeTable) unpin(real lockmgr.InodeID) {
 	t.dropUnused(n)
 }
 
-// dropUnused ends an inode that nobody refers to. Caller holds t.mu, which is given up.
+// dropUnused ends an inode that nobody refers to, and puts one to sleep that only the law does. Caller holds t.mu, which is given up.
 func (t *inodeTable) dropUnused(n *inode) {
-	unused := n.lookups == 0 && t.pins[n.real] == 0
-	if unused {
+	fd := -1
+	switch {
+	case n.lookups > 0 || n.lent > 0:
+	case t.pins[n.real] > 0:
+		fd = t.putToSleep(n)
+	default:
+		fd = n.fd
 		delete(t.byNode, n.id)
 		delete(t.byReal, n.real)
 		t.remains.drop(n.record)
 		t.ended++
+		t.dreamt(n)
 	}
 	t.mu.Unlock()
-	if unused {
-		unix.Close(n.fd)
+	if fd >= 0 {
+		unix.Close(fd)
 		t.pressure.gaveBack()
 	}
 }
@@ -232,17 +255,26 @@ func (t *inodeTable) count() int {
 	return len(t.byNode)
 }
 
-// borrow finds a real inode and pins it; the caller must unpin it. Nil if it is not in use.
-func (t *inodeTable) borrow(real lockmgr.InodeID) *inode {
+// errUnused is that an inode is not in use: nothing is known of it.
+var errUnused = fmt.Errorf("not in use: %w", lockmgr.ErrGone)
+
+// borrow finds a real inode, and keeps it until it is given back. ErrGone if there is no such inode any more; that is
+// errUnused if nothing is known of it.
+func (t *inodeTable) borrow(real lockmgr.InodeID) (*inode, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.byReal[real]
-	if n != nil {
-		t.pins[real]++
+	if n == nil {
+		return nil, errUnused
 	}
-	return n
+	if err := t.wake(n); err != nil {
+		return nil, err
+	}
+	n.lent++
+	return n, nil
 }
 
+// realID is what an inode is called, unless another one that is gone is still called so: see inodeTable.id.
 func realID(st *unix.Stat_t) lockmgr.InodeID {
 	return lockmgr.InodeID{Dev: uint64(st.Dev), Ino: st.Ino}
 }

@@ -76,11 +76,11 @@ func (disk) writeFile(dir int, name string, data []byte) error {
 
 // KeepRecord keeps bytes about a lock; mark is its name among the files.
 func (fs *FS) KeepRecord(k lockmgr.Key, inode lockmgr.InodeID, mark string, data []byte) error {
-	n := fs.inodes.borrow(inode)
-	if n == nil {
-		return lockmgr.ErrGone
+	n, err := fs.inodes.borrow(inode)
+	if err != nil {
+		return err
 	}
-	defer fs.inodes.unpin(inode)
+	defer fs.inodes.giveBack(n)
 	if err := fs.setRecord(n, data); !noAttributes(err) {
 		return err
 	}
@@ -177,18 +177,10 @@ func (fs *FS) strip(dir *inode, name string) {
 		return
 	}
 	n := fs.inodes.keep(fd, st)
-	defer fs.inodes.unpin(n.real)
+	defer fs.inodes.giveBack(n)
 	if p, err := fs.attrPath(n); err == nil {
 		_ = p.remove(fs.records.attr)
 		p.close()
-	}
-}
-
-// Guard begins to guard the file that a restored lock is for.
-func (fs *FS) Guard(k lockmgr.Key) {
-	if dir := fs.inodes.borrow(k.Dir); dir != nil {
-		fs.guardLocked(dir, k.Name)
-		fs.inodes.unpin(k.Dir)
 	}
 }
 

@@ -86,7 +86,7 @@ func (fs *FS) inodeAt(rel string) (lockmgr.InodeID, error) {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	err = unix.Fstat(fd, &st)
-	return realID(&st), err
+	return fs.inodes.id(&st), err
 }
 
 // openDirAt gives an O_PATH descriptor of a directory, by its path relative to the root.
@@ -139,7 +139,7 @@ func (fs *FS) fileIn(dir int, name string) (lockmgr.Content, error) {
 		return lockmgr.Content{Kind: lockmgr.KindOther}, nil
 	}
 	file, err := fs.contentOf(fd, st)
-	file.Name, file.Inode = name, realID(st)
+	file.Name, file.Inode = name, fs.inodes.id(st)
 	return file, err
 }
 
@@ -159,16 +159,16 @@ func (fs *FS) namesIn(path, most int) ([]string, error) {
 // Empty takes the files out of a lock directory, if they are what they were. ErrChanged if
 // it holds anything else, and then as much as it can tell is as it was.
 func (fs *FS) Empty(k lockmgr.Key, want lockmgr.InodeID, files []lockmgr.Content) error {
-	dir := fs.inodes.borrow(k.Dir)
-	if dir == nil {
-		return lockmgr.ErrGone
+	dir, err := fs.inodes.borrow(k.Dir)
+	if err != nil {
+		return err
 	}
-	defer fs.inodes.unpin(k.Dir)
+	defer fs.inodes.giveBack(dir)
 	n, _, err := fs.borrowChild(dir, k.Name, want)
 	if err != nil {
 		return err
 	}
-	defer fs.inodes.unpin(want)
+	defer fs.inodes.giveBack(n)
 	now, err := fs.filesIn(n.fd)
 	if err != nil {
 		return err

@@ -12,11 +12,11 @@ import (
 
 // dirPath is where a directory is now, relative to the real root; "." for the root.
 func (fs *FS) dirPath(dir lockmgr.InodeID) (string, error) {
-	n := fs.inodes.borrow(dir)
-	if n == nil {
-		return "", lockmgr.ErrGone
+	n, err := fs.inodes.borrow(dir)
+	if err != nil {
+		return "", err
 	}
-	defer fs.inodes.unpin(dir)
+	defer fs.inodes.giveBack(n)
 	if n.id == fuse.FUSE_ROOT_ID {
 		return ".", nil
 	}
@@ -36,15 +36,18 @@ func (fs *FS) dirPath(dir lockmgr.InodeID) (string, error) {
 }
 
 // pathOfKey is a lock's path relative to the mount, for people.
-func (fs *FS) pathOfKey(k lockmgr.Key) string {
-	dir, err := fs.dirPath(k.Dir)
+func (fs *FS) pathOfKey(k lockmgr.Key) string { return fs.prefixOf(k.Dir) + k.Name }
+
+// prefixOf is what comes before the names in a directory.
+func (fs *FS) prefixOf(id lockmgr.InodeID) string {
+	dir, err := fs.dirPath(id)
 	switch {
 	case err != nil:
-		return fmt.Sprintf("(directory %d)/%s", k.Dir.Ino, k.Name)
+		return fmt.Sprintf("(directory %d)/", id.Ino)
 	case dir == ".":
-		return k.Name
+		return ""
 	}
-	return dir + "/" + k.Name
+	return dir + "/"
 }
 
 // PathOf is a lock's path relative to the mount, for people. It may be called with a

@@ -17,11 +17,12 @@ import (
 //
 // mu guards freed and vain, and nothing is locked inside it.
 type pressure struct {
-	last   int           // no caller's request may have a descriptor above
-	most   int           // so many inodes are more than enough
-	urgent chan struct{} // somebody waits for a descriptor
-	crowd  chan struct{} // there are more inodes than enough
-	closed chan struct{}
+	last    int           // no caller's request may have a descriptor above
+	most    int           // so many inodes are more than enough
+	bedtime int           // so many may stay awake that only the law refers to
+	urgent  chan struct{} // somebody waits for a descriptor
+	crowd   chan struct{} // there are more inodes than enough
+	closed  chan struct{}
 
 	useless atomic.Bool // the kernel can't be asked
 	waiting atomic.Int32
@@ -44,7 +45,7 @@ func newPressure() *pressure {
 	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 	all := int(min(limit.Cur, 1<<30))
 	return &pressure{
-		last: all - min(reserved, all/8), most: all * 2 / 5,
+		last: all - min(reserved, all/8), most: all * 2 / 5, bedtime: all / 5,
 		urgent: make(chan struct{}, 1), crowd: make(chan struct{}, 1),
 		closed: make(chan struct{}), freed: make(chan struct{}),
 	}
@@ -171,13 +172,13 @@ func (fs *FS) prune(kept int) pruning {
 	return p
 }
 
-// prunable are the nodes that only the kernel refers to, but for the kept ones that were looked up last. Those looked
+// prunable are the nodes that only the kernel refers to, or that could sleep if it did not, but for the kept ones that were looked up last. Those looked
 // up last come first: the entries of a directory before it, which is in use as long as they are remembered.
 func (t *inodeTable) prunable(kept int) []uint64 {
 	t.mu.RLock()
 	nodes := make([]use, 0, len(t.byNode))
 	for _, n := range t.byNode {
-		if n.id >= firstNode && t.pins[n.real] == 0 {
+		if n.lookups > 0 && (t.pins[n.real] == 0 || t.maySleep(n.real.Dev, n.mode)) {
 			nodes = append(nodes, use{n.id, n.used})
 		}
 	}

@@ -154,11 +154,11 @@ func (r *renaming) announce() error {
 	if !r.carries() {
 		return nil
 	}
-	n := r.fs.inodes.borrow(childID(r.from, r.old))
-	if n == nil {
+	n, err := r.fs.inodes.borrow(r.fs.childID(r.from, r.old))
+	if err != nil {
 		return nil
 	}
-	defer r.fs.inodes.unpin(n.real)
+	defer r.fs.inodes.giveBack(n)
 	return r.target.Replacing(n.real)
 }
 
@@ -244,7 +244,7 @@ func (r *renaming) decide() lockmgr.Outcome {
 		r.replaces = r.target.Replace(r.c.who())
 		return r.replaces
 	}
-	if childID(r.from, r.old) == (lockmgr.InodeID{}) {
+	if r.fs.childID(r.from, r.old) == (lockmgr.InodeID{}) {
 		return lockmgr.Gone
 	}
 	if o, err := r.target.Create(r.grantee.Identity); err != nil || o.Refused() {
@@ -282,7 +282,7 @@ func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, n
 	fd, st, err := statChild(dir, name)
 	if err == nil {
 		n := r.fs.inodes.keep(fd, st)
-		defer r.fs.inodes.unpin(n.real)
+		defer r.fs.inodes.giveBack(n)
 		now, kind = n.real, kindOf(st.Mode)
 	}
 	switch {
@@ -296,10 +296,10 @@ func (r *renaming) replaced(turn *lockmgr.Turn, o lockmgr.Outcome, dir *inode, n
 }
 
 // childID is the inode of an entry now; zero if it can't be told.
-func childID(dir *inode, name string) lockmgr.InodeID {
+func (fs *FS) childID(dir *inode, name string) lockmgr.InodeID {
 	var st unix.Stat_t
 	if unix.Fstatat(dir.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
 		return lockmgr.InodeID{}
 	}
-	return realID(&st)
+	return fs.inodes.id(&st)
 }

@@ -226,6 +226,6 @@ func (fs *FS) renamed(r Request) {
 
 func (fs *FS) followed(dir uint64, name string) {
 	if n := fs.inodes.node(dir); n != nil {
-		fs.inodes.moved(childID(n, name), dir, name)
+		fs.inodes.moved(fs.childID(n, name), dir, name)
 	}
 }

@@ -20,41 +20,44 @@ func (fs *FS) Unpin(dir lockmgr.InodeID) { fs.inodes.unpin(dir) }
 
 // Content reads what stands under a lock's name.
 func (fs *FS) Content(k lockmgr.Key, want lockmgr.InodeID) (lockmgr.Content, error) {
-	dir := fs.inodes.borrow(k.Dir)
-	if dir == nil {
-		return lockmgr.Content{}, lockmgr.ErrGone
+	dir, err := fs.inodes.borrow(k.Dir)
+	if err != nil {
+		return lockmgr.Content{}, err
 	}
-	defer fs.inodes.unpin(k.Dir)
+	defer fs.inodes.giveBack(dir)
 	n, st, err := fs.borrowChild(dir, k.Name, want)
 	if err != nil {
 		return lockmgr.Content{}, err
 	}
-	defer fs.inodes.unpin(want)
+	defer fs.inodes.giveBack(n)
 	return fs.contentOf(n.fd, st)
 }
 
 // borrowChild is borrow for an entry that must be this inode, else it is ErrGone. What is
 // tracked is pinned: then it takes one system call, where a dead owner's lock waits for it.
 func (fs *FS) borrowChild(dir *inode, name string, want lockmgr.InodeID) (*inode, *unix.Stat_t, error) {
-	n := fs.inodes.borrow(want)
-	if n == nil {
+	n, err := fs.inodes.borrow(want)
+	if err == errUnused {
 		fd, st, err := statChild(dir, name)
 		if err != nil {
 			return nil, nil, goneIfNotThere(err)
 		}
-		if realID(st) != want {
+		if fs.inodes.id(st) != want {
 			unix.Close(fd)
 			return nil, nil, lockmgr.ErrGone
 		}
 		return fs.inodes.keep(fd, st), st, nil
 	}
+	if err != nil {
+		return nil, nil, err
+	}
 	st := new(unix.Stat_t)
-	err := unix.Fstatat(dir.fd, name, st, unix.AT_SYMLINK_NOFOLLOW)
-	if err == nil && realID(st) != want {
+	err = unix.Fstatat(dir.fd, name, st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil && fs.inodes.id(st) != want {
 		err = lockmgr.ErrGone
 	}
 	if err != nil {
-		fs.inodes.unpin(want)
+		fs.inodes.giveBack(n)
 		return nil, nil, goneIfNotThere(err)
 	}
 	return n, st, nil
@@ -93,15 +96,17 @@ func (fs *FS) contentOf(fd int, st *unix.Stat_t) (lockmgr.Content, error) {
 // Remove takes a lock out of the real directory. Between the look and the removal only
 // somebody past the mount can put another inode there; through the mount it is our turn.
 func (fs *FS) Remove(k lockmgr.Key, want lockmgr.InodeID) error {
-	dir := fs.inodes.borrow(k.Dir)
-	if dir == nil {
-		return lockmgr.ErrGone
+	dir, err := fs.inodes.borrow(k.Dir)
+	if err != nil {
+		return err
 	}
-	defer fs.inodes.unpin(k.Dir)
-	if childID(dir, k.Name) != want {
-		return lockmgr.ErrGone
+	defer fs.inodes.giveBack(dir)
+	n, _, err := fs.borrowChild(dir, k.Name, want)
+	if err != nil {
+		return err
 	}
-	err := UnlinkAny(dir.fd, k.Name)
+	defer fs.inodes.giveBack(n)
+	err = UnlinkAny(dir.fd, k.Name)
 	if err == unix.ENOENT {
 		return lockmgr.ErrGone
 	}
@@ -127,25 +132,22 @@ type Attributes struct {
 
 // Attributes looks at an untracked lock. ErrGone as in Content.
 func (fs *FS) Attributes(k lockmgr.Key, want lockmgr.InodeID) (a Attributes, err error) {
-	dir := fs.inodes.borrow(k.Dir)
-	if dir == nil {
-		return a, lockmgr.ErrGone
-	}
-	defer fs.inodes.unpin(k.Dir)
-	fd, st, err := statChild(dir, k.Name)
+	dir, err := fs.inodes.borrow(k.Dir)
 	if err != nil {
 		return a, err
 	}
-	defer unix.Close(fd)
-	if realID(st) != want {
-		return a, lockmgr.ErrGone
+	defer fs.inodes.giveBack(dir)
+	n, st, err := fs.borrowChild(dir, k.Name, want)
+	if err != nil {
+		return a, err
 	}
+	defer fs.inodes.giveBack(n)
 	a = Attributes{UID: st.Uid, Changed: time.Unix(st.Mtim.Unix())}
 	if ctime := time.Unix(st.Ctim.Unix()); ctime.After(a.Changed) {
 		a.Changed = ctime
 	}
-	a.Remote = isRemote(fd)
-	a.Unopened = fs.unopened(fd, st)
+	a.Remote = isRemote(n.fd)
+	a.Unopened = fs.unopened(n.fd, st)
 	return a, nil
 }
 

@@ -31,7 +31,7 @@ func BenchmarkManagerCycle(b *testing.B) {
 	w := newWorld(b)
 	w.quiet = true
 	p, k := process("A"), key("x.jsonl.lock")
-	inode := InodeID{8, 7}
+	inode := InodeID{Dev: 8, Ino: 7}
 	yes, no := func() bool { return true }, func() bool { return false }
 	b.ReportAllocs()
 	for range b.N {
@@ -86,7 +86,7 @@ func TestMemoryOfHeldLocks(t *testing.T) {
 	for i, k := range keys {
 		turn := w.m.At(k)
 		turn.Create(procs[i%len(procs)].Identity)
-		turn.Granted(procs[i%len(procs)], InodeID{8, uint64(i + 1)}, KindFile, true)
+		turn.Granted(procs[i%len(procs)], InodeID{Dev: 8, Ino: uint64(i + 1)}, KindFile, true)
 		turn.End()
 	}
 	per := (heap() - before) / locks

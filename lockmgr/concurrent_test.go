@@ -217,7 +217,7 @@ func (c *crowd) aftermath() {
 // TestTurnsInAnyOrder takes two turns at once from both sides: no order may deadlock.
 func TestTurnsInAnyOrder(t *testing.T) {
 	w := newWorld(t)
-	keys := []Key{key("x.lock"), key("y.lock"), key("d2/x.lock"), {InodeID{1, 9}, "x.lock"}}
+	keys := []Key{key("x.lock"), key("y.lock"), key("d2/x.lock"), {InodeID{Dev: 1, Ino: 9}, "x.lock"}}
 	var all sync.WaitGroup
 	for g := range 4 {
 		all.Add(1)
@@ -263,7 +263,7 @@ func TestInodeGoesWhileWaiting(t *testing.T) {
 		w.m.mu.Unlock()
 	}
 	turn.Removed(a.Identity, turn.Remove(a.Identity))
-	turn.Granted(b, InodeID{8, 4711}, KindFile, false)
+	turn.Granted(b, InodeID{Dev: 8, Ino: 4711}, KindFile, false)
 	turn.End()
 	if got := <-found; got != nil {
 		t.Errorf("got a turn at %v, whose inode is another now", got.e.key)

@@ -24,9 +24,9 @@ func newGuardWorld(t *testing.T) *guardWorld {
 }
 
 var (
-	guardedLock = Key{Dir: InodeID{1, 2}, Name: "a.jsonl.lock"}
-	guardedFile = Key{Dir: InodeID{1, 2}, Name: "a.jsonl"}
-	guardedNode = InodeID{1, 50}
+	guardedLock = Key{Dir: InodeID{Dev: 1, Ino: 2}, Name: "a.jsonl.lock"}
+	guardedFile = Key{Dir: InodeID{Dev: 1, Ino: 2}, Name: "a.jsonl"}
+	guardedNode = InodeID{Dev: 1, Ino: 50}
 	writer      = Identity{PID: 10, StartTime: 1}
 	intruder    = Identity{PID: 20, StartTime: 2}
 )
@@ -133,7 +133,7 @@ func TestGuardForgetsTheDead(t *testing.T) {
 func TestGuardFollowsTheName(t *testing.T) {
 	w := newGuardWorld(t)
 	w.hold(GuardDeny, writer)
-	next := InodeID{1, 51}
+	next := InodeID{Dev: 1, Ino: 51}
 	w.m.Guarding(guardedFile, next)
 	if got := w.m.WriteInode(next, WriteBytes, as(intruder), func() {}); got != Busy {
 		t.Errorf("a write to the new inode: %v", got)

@@ -1,7 +1,10 @@
 package lockmgr
 
-// InodeID names an inode of the real file system for as long as it exists.
-type InodeID struct{ Dev, Ino uint64 }
+// InodeID names an inode of the real file system for as long as it is tracked.
+type InodeID struct {
+	Dev, Ino   uint64
+	Generation uint64 `json:",omitempty"` // tells who has the number of an inode that is gone, and still tracked
+}
 
 // Key names a lock: the inode of the real directory and the entry's name in it,
 // so that renaming a parent directory moves nothing.

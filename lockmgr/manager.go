@@ -131,7 +131,10 @@ func (m *Manager) Policy() *Policy { return m.policy.Load() }
 
 // SetPolicy puts another policy in force, for decisions to come: what is held stays held,
 // also under a name that is no lock's any more.
-func (m *Manager) SetPolicy(p Policy) { m.policy.Store(&p) }
+func (m *Manager) SetPolicy(p Policy) {
+	p.prepare()
+	m.policy.Store(&p)
+}
 
 // entry is what is known of one name. Everything below turn is guarded by it.
 type entry struct {

@@ -13,6 +13,8 @@ import (
 type Policy struct {
 	Locks []LockPattern // the first that matches a name says what holds for it
 	Data  []string      // patterns (path.Match) of names that match a lock pattern and are known to be data
+
+	matchers *matchers // set by prepare
 }
 
 // LockPattern says what holds for the locks of one kind of names.
@@ -125,11 +127,42 @@ func (p *Policy) Check() error {
 	return nil
 }
 
+// prepare readies the policy to be asked about every name that is looked up. Nothing in it may change after that.
+func (p *Policy) prepare() {
+	p.matchers = nil
+	p.matchers = p.matching()
+}
+
+// matchers are the patterns as matched.
+type matchers struct {
+	locks, data []matcher
+	names       map[string]bool // plain names among the data
+}
+
+func (p *Policy) matching() *matchers {
+	if p.matchers != nil {
+		return p.matchers
+	}
+	m := &matchers{names: map[string]bool{}}
+	for _, l := range p.Locks {
+		m.locks = append(m.locks, newMatcher(l.Name))
+	}
+	for _, pattern := range p.Data {
+		if d := newMatcher(pattern); d.how == whole {
+			m.names[pattern] = true
+		} else {
+			m.data = append(m.data, d)
+		}
+	}
+	return m
+}
+
 // Of gives what holds for the locks of this name; nil if an entry of this name is none.
 func (p *Policy) Of(name string) *LockPattern {
-	for i := range p.Locks {
-		if matchOne(p.Locks[i].Name, name) {
-			if p.isData(name) {
+	m := p.matching()
+	for i := range m.locks {
+		if m.locks[i].matches(name) {
+			if m.isData(name) {
 				return nil
 			}
 			return &p.Locks[i]
@@ -149,7 +182,7 @@ func (p *Policy) IsEvidence(name string) bool {
 
 // WithoutEvidence is the policy under which no orphan lingers.
 func (p Policy) WithoutEvidence() Policy {
-	p.Locks = slices.Clone(p.Locks)
+	p.Locks, p.matchers = slices.Clone(p.Locks), nil
 	for i := range p.Locks {
 		p.Locks[i].Evidence = false
 	}
@@ -202,25 +235,42 @@ func (p *Policy) DeniesNoMoreThan(other *Policy) bool {
 	return true
 }
 
-func (p *Policy) isData(name string) bool {
-	for _, pattern := range p.Data {
-		if matchOne(pattern, name) {
-			return true
-		}
-	}
-	return false
+func (m *matchers) isData(name string) bool {
+	return m.names[name] || slices.ContainsFunc(m.data, func(d matcher) bool { return d.matches(name) })
 }
 
-// matchOne is path.Match with a short cut for the two forms nearly every pattern
-// has, a plain name and "*.suffix": this runs for every name that is looked up.
-func matchOne(pattern, name string) bool {
-	if len(pattern) > 0 && pattern[0] == '*' && plain(pattern[1:]) {
-		return strings.HasSuffix(name, pattern[1:])
+// matcher is path.Match with a short cut for the two forms nearly every pattern has, a plain name and "*.suffix".
+type matcher struct {
+	how  matching
+	text string
+}
+
+type matching uint8
+
+const (
+	whole matching = iota
+	suffix
+	pattern
+)
+
+func newMatcher(text string) matcher {
+	switch {
+	case plain(text):
+		return matcher{whole, text}
+	case text[0] == '*' && plain(text[1:]):
+		return matcher{suffix, text[1:]}
 	}
-	if plain(pattern) {
-		return pattern == name
+	return matcher{pattern, text}
+}
+
+func (m *matcher) matches(name string) bool {
+	switch m.how {
+	case whole:
+		return name == m.text
+	case suffix:
+		return strings.HasSuffix(name, m.text)
 	}
-	ok, err := path.Match(pattern, name)
+	ok, err := path.Match(m.text, name)
 	return err == nil && ok
 }
 

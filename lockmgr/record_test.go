@@ -66,7 +66,7 @@ func TestFullLedgerGrantsNothing(t *testing.T) {
 	if o, err := turn.Create(a.Identity); o != Grant || err != nil {
 		t.Fatalf("%v, %v", o, err)
 	}
-	if _, err := turn.Granted(a, InodeID{8, 200}, KindFile, true); !errors.Is(err, b.full) {
+	if _, err := turn.Granted(a, InodeID{Dev: 8, Ino: 200}, KindFile, true); !errors.Is(err, b.full) {
 		t.Errorf("error %v, want %v", err, b.full)
 	}
 	turn.End()
@@ -134,7 +134,7 @@ func TestRestoreMany(t *testing.T) {
 	started := time.Now()
 	for i := range many {
 		p := testProcess(int32(1000+i%1000), 1, 1)
-		w.m.Restore(Key{dirOne, string(rune('a'+i%26)) + time.Duration(i).String() + ".lock"}, InodeID{8, uint64(1000 + i)}, KindFile,
+		w.m.Restore(Key{dirOne, string(rune('a'+i%26)) + time.Duration(i).String() + ".lock"}, InodeID{Dev: 8, Ino: uint64(1000 + i)}, KindFile,
 			Record{Token: Token(i + 1), Owner: p.Identity, NSPIDs: p.NSPIDs}, Standing{Owner: p, Verdict: Alive})
 	}
 	t.Logf("%d locks restored in %v", many, time.Since(started))

@@ -267,7 +267,7 @@ var verbs = []verb{
 	}},
 	{`an outsider removes N`, func(s *stage, a []string) string { return s.outsiderRemoves(s.key(a[0])) }},
 	{`an outsider takes an inode number`, func(s *stage, _ []string) string {
-		return s.outsiderMakes(Key{InodeID{8, 3}, fmt.Sprint(len(s.disk))}, Content{})
+		return s.outsiderMakes(Key{InodeID{Dev: 8, Ino: 3}, fmt.Sprint(len(s.disk))}, Content{})
 	}},
 	{`news of deaths is (late|on time)`, func(s *stage, a []string) string { s.slow = a[0] == "late"; return "ok" }},
 	{`reading fails`, func(s *stage, _ []string) string { s.readFail = errors.New("input/output error"); return "ok" }},

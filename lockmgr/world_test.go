@@ -111,9 +111,9 @@ func key(path string) Key {
 	case !ok:
 		return Key{dirOne, path}
 	case dir[0] == 'g':
-		return Key{InodeID{8, gitDirs + uint64(dir[len(dir)-1])}, name}
+		return Key{InodeID{Dev: 8, Ino: gitDirs + uint64(dir[len(dir)-1])}, name}
 	}
-	return Key{InodeID{8, plainDirs + uint64(dir[len(dir)-1])}, name}
+	return Key{InodeID{Dev: 8, Ino: plainDirs + uint64(dir[len(dir)-1])}, name}
 }
 
 // Where the numbers of directories start that are always there.
@@ -344,7 +344,7 @@ func (w *world) Judge(k Key, inode InodeID) {
 func (w *world) make(k Key, c Content, maker Process) *node {
 	var ino uint64
 	for i, number := range slices.Backward(w.freed) { // a pinned inode's number is not free
-		if w.pins[InodeID{8, number}] == 0 {
+		if w.pins[InodeID{Dev: 8, Ino: number}] == 0 {
 			ino, w.freed = number, slices.Delete(w.freed, i, i+1)
 			break
 		}
@@ -353,7 +353,7 @@ func (w *world) make(k Key, c Content, maker Process) *node {
 		w.lastIno++
 		ino = w.lastIno
 	}
-	n := &node{id: InodeID{8, ino}, c: c, maker: maker, links: 1}
+	n := &node{id: InodeID{Dev: 8, Ino: ino}, c: c, maker: maker, links: 1}
 	w.disk[k] = n
 	return n
 }

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"sessionlockfs/lockmgr"
@@ -205,25 +206,63 @@ func (d *decoder) pids(id lockmgr.Identity) []int32 {
 	return pids
 }
 
+// Roll finds out how things are with the owners of many records, and asks after each only once. Its methods may be called by many
+// goroutines at once. mu guards owners.
+type Roll struct {
+	processes *Processes
+	began     uint64 // latestStart, when the roll was
+
+	mu     sync.Mutex
+	owners map[lockmgr.Identity]*calling
+}
+
+// calling is what is found out of one owner, once.
+type calling struct {
+	once    sync.Once
+	verdict lockmgr.Verdict
+	living  lockmgr.Process
+}
+
+// Roll begins to call the roll.
+func (p *Processes) Roll() *Roll {
+	return &Roll{processes: p, began: latestStart(), owners: map[lockmgr.Identity]*calling{}}
+}
+
 // Standing finds out how things are with the owner of a record.
-func (p *Processes) Standing(r lockmgr.Record, rebooted bool) (lockmgr.Standing, error) {
+func (r *Roll) Standing(rec lockmgr.Record, rebooted bool) (lockmgr.Standing, error) {
 	s := lockmgr.Standing{Rebooted: rebooted}
-	s.Owner = lockmgr.Process{Identity: r.Owner, NSPIDs: r.NSPIDs, ByHelper: r.ByHelper, Shells: r.Shells}
+	s.Owner = lockmgr.Process{Identity: rec.Owner, NSPIDs: rec.NSPIDs, ByHelper: rec.ByHelper, Shells: rec.Shells}
 	switch {
 	case rebooted:
 		s.Verdict = lockmgr.Dead
 		return s, nil
-	case !r.Owner.Known():
+	case !rec.Owner.Known():
 		return s, nil
-	case r.Owner.StartTime > latestStart():
+	case rec.Owner.StartTime > r.began:
 		return s, ErrFuture
 	}
-	if s.Verdict = p.Alive(r.Owner); s.Verdict == lockmgr.Alive {
-		living := p.Describe(r.Owner)
-		living.NSPIDs, living.ByHelper, living.Shells = r.NSPIDs, r.ByHelper, r.Shells
-		s.Owner = living
+	c := r.call(rec.Owner)
+	if s.Verdict = c.verdict; s.Verdict == lockmgr.Alive {
+		s.Owner = c.living
+		s.Owner.NSPIDs, s.Owner.ByHelper, s.Owner.Shells = rec.NSPIDs, rec.ByHelper, rec.Shells
 	}
 	return s, nil
+}
+
+func (r *Roll) call(id lockmgr.Identity) *calling {
+	r.mu.Lock()
+	c := r.owners[id]
+	if c == nil {
+		c = &calling{}
+		r.owners[id] = c
+	}
+	r.mu.Unlock()
+	c.once.Do(func() {
+		if c.verdict = r.processes.Alive(id); c.verdict == lockmgr.Alive {
+			c.living = r.processes.Describe(id)
+		}
+	})
+	return c
 }
 
 // latestStart is now as start times are counted: in ticks of 1/100 s (USER_HZ), suspended time included; one more for

@@ -98,6 +98,7 @@ func FuzzDecode(f *testing.F) {
 
 func TestStanding(t *testing.T) {
 	p := New(Options{Features: Probe()})
+	roll := p.Roll()
 	self := p.Identify(uint32(os.Getpid()))
 	dead, recycled, future := self, self, self
 	dead.PID, dead.Pidfs = 1<<22-1, 1 // no process has the greatest PID that there can be
@@ -115,7 +116,7 @@ func TestStanding(t *testing.T) {
 		"another boot": {self, true, lockmgr.Dead, nil},
 		"future":       {future, false, lockmgr.Unknown, ErrFuture},
 	} {
-		s, err := p.Standing(lockmgr.Record{Owner: c.owner}, c.rebooted)
+		s, err := roll.Standing(lockmgr.Record{Owner: c.owner}, c.rebooted)
 		if s.Verdict != c.want || !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, %v; want %v, %v", name, s.Verdict, err, c.want, c.err)
 		}

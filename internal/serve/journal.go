@@ -8,7 +8,7 @@ import (
 	"sessionlockfs/reclaim"
 )
 
-// journal writes one line for each thing that happens to a lock: grants and releases,
+// journal writes one line for each thing that happens to a lock: grants and releases, and that they are taken over,
 // which are the ordinary course, only when debugging.
 type journal struct {
 	log zerolog.Logger
@@ -18,7 +18,7 @@ type journal struct {
 func (j *journal) record(ev lockmgr.Event) {
 	var line *zerolog.Event
 	switch ev.What {
-	case lockmgr.GrantedTo, lockmgr.Released:
+	case lockmgr.GrantedTo, lockmgr.Released, lockmgr.Restored:
 		line = j.log.Debug()
 	case lockmgr.Unwatched, lockmgr.Forced, lockmgr.Guarded:
 		line = j.log.Warn()

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -68,23 +69,38 @@ func mark(k lockmgr.Key, inode lockmgr.InodeID) string {
 // restore takes over all grants that are recorded in the tree. A record that is not believed is told of; what it is on
 // is untracked.
 func (s *server) restore(l *ledger) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(restoringGC))
 	started, restored := time.Now(), 0
-	open := s.fs.OpenGrants()
+	rest := restoring{server: s, ledger: l, open: s.fs.OpenGrants(), roll: s.processes.Roll()}
 	err := s.fs.VisitRecords(mark, func(found fsnode.Recorded) {
-		if err := s.restoreOne(l, found, open); err != nil {
+		if err := rest.one(found); err != nil {
 			s.log.Warn().Str("lock", s.fs.PathOf(found.Key)).Err(err).Msg("the record of its grant is not believed")
 			return
 		}
 		restored++
 	})
-	s.log.Debug().Int("locks", restored).Dur("took", time.Since(started)).Msg("grants taken over")
+	if restored > 0 {
+		s.log.Info().Int("locks", restored).Dur("took", time.Since(started)).Msg("grants taken over")
+	}
 	if err != nil {
 		s.log.Warn().Err(err).Msg("not every directory could be searched for grants")
 	}
 	return nil
 }
 
-func (s *server) restoreOne(l *ledger, found fsnode.Recorded, open map[lockmgr.Token]bool) error {
+// restoringGC has the garbage collector wait: nearly all that is made while grants are taken over is kept, and everybody waits.
+const restoringGC = 1000
+
+// restoring is what is known while grants are taken over. Nothing in it changes but the roll.
+type restoring struct {
+	*server
+	ledger *ledger
+	open   map[lockmgr.Token]bool // creating handles, and whether the owner has closed them
+	roll   *reclaim.Roll
+}
+
+func (s *restoring) one(found fsnode.Recorded) error {
+	l := s.ledger
 	r, rebooted, err := l.here.Decode(found.Key, found.Inode, found.Data)
 	if err != nil {
 		return err
@@ -95,13 +111,12 @@ func (s *server) restoreOne(l *ledger, found fsnode.Recorded, open map[lockmgr.T
 	if rebooted && !r.Owner.Known() {
 		return reclaim.ErrElsewhere
 	}
-	standing, err := s.processes.Standing(r, rebooted)
+	standing, err := s.roll.Standing(r, rebooted)
 	if err != nil {
 		return err
 	}
-	closed, isOpen := open[r.Token]
+	closed, isOpen := s.open[r.Token]
 	standing.HandleOpen, standing.Closed = isOpen, closed
 	s.fs.Locks.Restore(found.Key, found.Inode, found.Kind, r, standing)
-	s.fs.Guard(found.Key)
 	return nil
 }
