@@ -74,13 +74,20 @@ func ParsePayload(c Content) (p Payload, ok bool) {
 	case c.Kind == KindFile && len(c.Data) == 0:
 		return Payload{Empty: true}, true
 	}
-	if pid, err := strconv.ParseInt(strings.TrimSpace(string(c.Data)), 10, 64); err == nil {
+	if pid, ok := parseBare(c.Data); ok {
 		return Payload{PID: pid}, true
 	}
 	if c.Kind != KindFile {
 		return Payload{}, false
 	}
 	return parseObject(c.Data)
+}
+
+// parseBare reads an integer as C's printf and a shell's echo write one, with blanks around it: Go's parser takes more for one.
+func parseBare(data []byte) (int64, bool) {
+	text := string(bytes.Trim(data, " \t\r\n"))
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil && text[0] != '+'
 }
 
 func parseDirectory(c Content) (Payload, bool) {

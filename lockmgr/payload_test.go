@@ -33,6 +33,8 @@ func TestParsePayload(t *testing.T) {
 		{"integer and newline", file("123\n"), Payload{PID: 123}, true},
 		{"integer, padded as in HDB UUCP locks", file("       123\n"), Payload{PID: 123}, true},
 		{"negative integer", file("-1"), Payload{PID: -1}, true},
+		{"integer with a plus", file("+12"), Payload{}, false},
+		{"integer with blanks of other scripts", file("\u00a012\u2003"), Payload{}, false},
 		{"two integers", file("123 456"), Payload{}, false},
 		{"too large an integer", file("99999999999999999999"), Payload{}, false},
 		{"hexadecimal", file("0x10"), Payload{}, false},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,14 +76,23 @@ func (p *Processes) bearer(s Subject) lockmgr.Finding {
 	return lockmgr.Finding{Verdict: lockmgr.Dead, Reason: fmt.Sprintf("no process that reaches it bears the PID %d", s.PID)}
 }
 
-// bears reports whether a process bears a PID in its own PID namespace.
+// bears reports whether a process bears a PID in its own PID namespace. A kernel thread has written nothing, and there is one with nearly every
+// small PID that a container's process may have.
 func (p *Processes) bears(pid, wanted int32) bool {
 	text, err := p.proc.status(pid)
 	if err != nil {
 		return false
 	}
 	ids := statusNumbers(text, "NStgid")
-	return len(ids) > 0 && ids[len(ids)-1] == int64(wanted)
+	return len(ids) > 0 && ids[len(ids)-1] == int64(wanted) && !isKernelThread(text)
+}
+
+// isKernelThread goes by /proc/PID/status: Kthread, or before Linux 6.8 that there is no memory to tell of.
+func isKernelThread(status []byte) bool {
+	if kthread := statusNumbers(status, "Kthread"); len(kthread) > 0 {
+		return kthread[0] == 1
+	}
+	return statusLine(status, "VmSize") == "" && !strings.HasPrefix(strings.TrimSpace(statusLine(status, "State")), "Z")
 }
 
 // reaches reports whether a process may reach what lies on a device: it, or a mount like

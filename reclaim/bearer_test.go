@@ -111,3 +111,31 @@ func TestBearersAreSeveral(t *testing.T) {
 		t.Errorf("%v by %d, %q", f.Verdict, f.Owner.PID, f.Reason)
 	}
 }
+
+// A kernel thread bears PIDs that a container's process may have, and wrote none of them.
+func TestKernelThreads(t *testing.T) {
+	const kthreadd = 2
+	p := New(Options{Features: Probe()})
+	status, err := p.proc.status(kthreadd)
+	if err != nil || !isKernelThread(status) {
+		t.Skip("no kernel thread in sight")
+	}
+	if self, _ := p.proc.status(int32(os.Getpid())); isKernelThread(self) {
+		t.Error("this process is taken for one")
+	}
+	if p.bears(kthreadd, kthreadd) {
+		t.Error("it is taken for the writer of its PID")
+	}
+	if id := p.Identify(kthreadd); id.Known() {
+		t.Errorf("it may own locks: %+v", id)
+	}
+}
+
+func TestProxies(t *testing.T) {
+	p := New(Options{Features: Probe()})
+	for comm, want := range map[string]bool{"smbd": true, "smbd[10.1.2.3]": true, "sftp-server": true, "smbdx": false, "node": false, "": false} {
+		if got := p.isProxy(comm); got != want {
+			t.Errorf("%q: %t", comm, got)
+		}
+	}
+}

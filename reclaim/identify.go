@@ -3,6 +3,7 @@ package reclaim
 import (
 	"os"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,7 @@ type Options struct {
 	// Procfs is where proc is mounted, of our own PID namespace; "" means /proc.
 	Procfs string
 	// Proxies are the command names of servers that act for processes elsewhere, so that
-	// their requests name nobody. Nil means nfsd, smbd, virtiofsd and sftp-server.
+	// their requests name nobody, like those of kernel threads. Nil means nfsd, smbd, virtiofsd and sftp-server.
 	Proxies []string
 	// Helpers are the programs that act for their shell (rule 7). Nil means those of the rule.
 	Helpers []string
@@ -39,16 +40,20 @@ type Processes struct {
 	family   []int
 }
 
+func (o *Options) procfs() procfs {
+	if o.Procfs == "" {
+		return "/proc"
+	}
+	return procfs(o.Procfs)
+}
+
 // New makes a Processes. It opens nothing and needs no closing.
 func New(o Options) *Processes {
-	if o.Procfs == "" {
-		o.Procfs = "/proc"
-	}
 	if o.Proxies == nil {
 		o.Proxies = []string{"nfsd", "smbd", "virtiofsd", "sftp-server"}
 	}
 	p := &Processes{
-		features: o.Features, proc: procfs(o.Procfs), cache: newCallerCache(), known: newDescribedCache(),
+		features: o.Features, proc: o.procfs(), cache: newCallerCache(), known: newDescribedCache(),
 		watching: &watchCache{answers: map[watchQuestion]watchAnswer{}}, waits: waits{stuck: map[int32]int{}},
 		family: o.Family,
 	}
@@ -203,11 +208,17 @@ func (p *Processes) callerOf(tgid int32, process, thread uint64) (caller, error)
 	c := caller{
 		thread:   thread,
 		identity: lockmgr.Identity{PID: tgid, StartTime: st.start, Pidfs: process},
-		proxy:    p.proxies[st.comm],
+		proxy:    st.flags&kernelThread != 0 || p.isProxy(st.comm),
 		comm:     st.comm, parent: st.parent, flags: st.flags,
 	}
 	c.shell = st.flags&forkNoExec != 0 && p.isShell(tgid, st.comm) // agents call exec: nothing more is read of them
 	return c, nil
+}
+
+// isProxy goes by the first word of the name: smbd says in brackets whom it serves.
+func (p *Processes) isProxy(comm string) bool {
+	name, _, _ := strings.Cut(comm, "[")
+	return p.proxies[name]
 }
 
 // identityOf names a process that nothing keeps from vanishing. It is the identity of

@@ -33,6 +33,9 @@ const maxAncestors = 32
 // forkNoExec is PF_FORKNOEXEC of linux/sched.h: forked, and has not called exec since.
 const forkNoExec = 0x40
 
+// kernelThread is PF_KTHREAD of linux/sched.h: it acts for somebody that can't be told, and never dies.
+const kernelThread = 0x200000
+
 // Acting names the process for which the thread that made a request makes and removes
 // locks, as Identify names its own. byHelper says that it is a helper program (for its
 // shell, or where that is gone or never was, for itself) or a subshell (for its shell).

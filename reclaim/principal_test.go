@@ -148,7 +148,7 @@ func TestKilled(t *testing.T) {
 		"exit":   {func(c child) { c.in.Close() }, false},
 	} {
 		for _, reaped := range []bool{false, true} {
-			w, err := NewWatcher(Probe())
+			w, err := NewWatcher(Options{Features: Probe()})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -46,8 +46,8 @@ type watch struct {
 	died func(lockmgr.Identity)
 }
 
-// NewWatcher starts a Watcher; Close ends it. It fails when descriptors run out.
-func NewWatcher(f Features) (*Watcher, error) {
+// NewWatcher starts a Watcher of the processes that New with these options knows; Close ends it. It fails when descriptors run out.
+func NewWatcher(o Options) (*Watcher, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("watch processes: epoll_create1: %w", err)
@@ -58,7 +58,7 @@ func NewWatcher(f Features) (*Watcher, error) {
 		return nil, fmt.Errorf("watch processes: eventfd: %w", err)
 	}
 	w := &Watcher{
-		features: f, proc: "/proc", epoll: epoll, wake: wake, done: make(chan struct{}),
+		features: o.Features, proc: o.procfs(), epoll: epoll, wake: wake, done: make(chan struct{}),
 		watches: make(map[lockmgr.Identity]*watch), bySeq: make(map[uint64]*watch),
 		ending: make(map[lockmgr.Identity]*watch),
 	}

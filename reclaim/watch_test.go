@@ -46,7 +46,7 @@ func (d *deaths) next(t *testing.T) lockmgr.Identity {
 
 func newWatcher(t *testing.T, f Features) *Watcher {
 	t.Helper()
-	w, err := NewWatcher(f)
+	w, err := NewWatcher(Options{Features: f})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestCloseLeavesNothingOpen(t *testing.T) {
 		return len(names)
 	}
 	before := count()
-	w, err := NewWatcher(Probe())
+	w, err := NewWatcher(Options{Features: Probe()})
 	if err != nil {
 		t.Fatal(err)
 	}

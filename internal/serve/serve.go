@@ -177,10 +177,11 @@ func (s *server) lookAtProcesses() (err error) {
 	if err != nil {
 		return err
 	}
-	s.processes = reclaim.New(reclaim.Options{
+	options := reclaim.Options{
 		Features: features, Procfs: procfs, Helpers: s.config.Config.Helpers, Family: []int{s.end.Holder},
-	})
-	s.watcher, err = reclaim.NewWatcher(features)
+	}
+	s.processes = reclaim.New(options)
+	s.watcher, err = reclaim.NewWatcher(options)
 	if err != nil {
 		return fmt.Errorf("deaths can't be watched: %w", err)
 	}
