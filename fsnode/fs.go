@@ -75,6 +75,7 @@ type FS struct {
 	pressure *pressure
 	proc     int // O_PATH descriptor of /proc/self/fd
 
+	before       []count                // inodes that were inherited
 	news         atomic.Pointer[[]byte] // JSON that the dump passes on
 	passthrough  bool                   // the kernel can read and write files itself; set before the first request
 	setxattrSize int                    // of the fixed part of SETXATTR after the header; set before the first request
@@ -128,8 +129,11 @@ func (fs *FS) addRoot() error {
 	return nil
 }
 
-// Run removes, until the FS is closed, what is to go. It must run in its own goroutine.
-func (fs *FS) Run() { fs.reaping.run() }
+// Run removes, until the FS is closed, what is to go. It must run in its own goroutine, when requests are served.
+func (fs *FS) Run() {
+	go fs.recount(fs.before)
+	fs.reaping.run()
+}
 
 // Close removes what is still to go and gives back what the FS holds, once the mount is
 // gone. No handle is open then, but the kernel drops the RELEASEs it has not sent, and the

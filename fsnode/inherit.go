@@ -47,6 +47,7 @@ func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[
 		}
 		run.end()
 	}
+	fs.before = fs.inodes.inherited()
 	return answers
 }
 

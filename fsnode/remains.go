@@ -31,7 +31,7 @@ type Remains struct {
 }
 
 const (
-	remainsMagic   = 0x73_6c_66_73_01_00_00_02 // "slfs", and the version of what follows
+	remainsMagic   = 0x73_6c_66_73_01_00_00_03 // "slfs", and the version of what follows
 	maxNodes       = 1 << 21                   // more inodes than there can be descriptors; memory is taken as it is touched
 	maxRunning     = 1 << 12                   // requests; of one more nothing is kept
 	maxInitRequest = 256
@@ -47,6 +47,7 @@ type remainsHead struct {
 	lastFh   uint64
 	used     uint32 // nodes ever taken
 	_        uint32
+	taken    uint64 // requests ever taken
 }
 
 // nodeRecord is an inode that the kernel refers to.
@@ -130,6 +131,22 @@ func (r *Remains) Begin(init []byte) error {
 	atomic.StoreUint32(&r.head.initSize, uint32(len(init)))
 	return nil
 }
+
+// Taken counts the requests that servers took.
+type Taken struct{ count *uint64 }
+
+// MapTaken maps the count of a mount's memory. The mapping lasts as long as the process.
+func MapTaken(f *os.File) (Taken, error) {
+	head := int(unsafe.Sizeof(remainsHead{}))
+	mem, err := unix.Mmap(int(f.Fd()), 0, head, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return Taken{}, fmt.Errorf("map the shared memory: %w", err)
+	}
+	return Taken{&(*remainsHead)(unsafe.Pointer(&mem[0])).taken}, nil
+}
+
+// Load is how many there were.
+func (t Taken) Load() uint64 { return atomic.LoadUint64(t.count) }
 
 // gave keeps that a handle's number is used up.
 func (r *Remains) gave(fh uint64) {

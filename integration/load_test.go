@@ -61,7 +61,21 @@ const betweenKills = 300 * time.Millisecond
 func TestServerKills(t *testing.T) {
 	scenario{22, "mixed load of 16 processes, servers killed"}.once(t, func(r *run) {
 		m := newMount(r, lasting(testDeadline+time.Duration(*kills)*5*betweenKills))
+		before := m.metrics(r)
 		disturbed(r, m, *kills, func() { m.killServer(r) })
+		mustKeepNothing(r, m, before)
+	})
+}
+
+// mustKeepNothing removes everything, and waits until the server has no more in use than before: a FORGET that a server died with is lost.
+func mustKeepNothing(r *run, m *mount, before map[string]float64) {
+	r.Helper()
+	shell(r, m.dir, "rm -rf *")
+	var after map[string]float64
+	enough := func(name string) bool { return after[name] <= before[name]+inUse[name] }
+	waitFor(r, "inodes, handles and descriptors are given back", waitDeadline, func() bool {
+		after = m.metrics(r)
+		return enough("sessionlockfs_inodes") && enough("sessionlockfs_handles") && enough("process_open_fds")
 	})
 }
 

@@ -23,6 +23,7 @@ type Holder struct {
 	HolderConfig
 	connection *os.File
 	remains    *os.File
+	taken      fsnode.Taken
 	image      *os.File // of the program that serves, whatever is at its path by now
 	dev        uint64
 
@@ -55,6 +56,9 @@ func Hold(c HolderConfig) (*Holder, error) {
 	h := &Holder{HolderConfig: c, kept: map[uint64]fsnode.Kept{}, orders: make(chan order), over: make(chan struct{})}
 	var err error
 	if h.remains, err = fsnode.NewRemains(); err != nil {
+		return nil, err
+	}
+	if h.taken, err = fsnode.MapTaken(h.remains); err != nil {
 		return nil, err
 	}
 	if err := h.openProgram(); err != nil {

@@ -19,9 +19,14 @@ const (
 )
 
 // watch asks the mount now and then, as any client would, for something that has to pass through the server. One that owes the
-// answer for too long hangs: it says what it does (SIGQUIT has Go print all stacks), and is replaced.
+// answer for too long hangs: it says what it does (SIGQUIT has Go print all stacks), and is replaced. While nobody asks for anything it does not
+// ask either: an idle mount should do nothing.
 func (h *Holder) watch() {
+	asked := h.taken.Load()
 	for range time.Tick(h.HangLimit / probesPerLimit) {
+		if h.taken.Load() == asked && !readable(int(h.connection.Fd()), 0, unix.POLLIN) {
+			continue
+		}
 		if top, mounted := Top(h.Point); !mounted || top.Device != h.dev {
 			continue // unmounted here, and served for others
 		}
@@ -32,6 +37,7 @@ func (h *Holder) watch() {
 		}()
 		select {
 		case <-answered:
+			asked = h.taken.Load()
 			continue
 		case <-time.After(h.HangLimit):
 		}

@@ -1,0 +1,65 @@
+package fsnode
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// A FORGET has no answer, so one that a server took and died with is not sent again, and what it was about would be kept for ever. The kernel
+// says whether it knows an inode when it is told of a change to it. That is asked of every inode that was inherited.
+
+// count is how an inode stood when it was inherited.
+type count struct{ node, used uint64 }
+
+// inherited are the inodes that the kernel referred to when another server ended. Nothing has been served since.
+func (t *inodeTable) inherited() (counts []count) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for id, n := range t.byNode {
+		if n.lookups > 0 {
+			counts = append(counts, count{id, n.used})
+		}
+	}
+	for id := range t.gone {
+		counts = append(counts, count{node: id})
+	}
+	return counts
+}
+
+// recount drops what the kernel does not know any more. It must not be called by whoever serves requests: the kernel may wait for an
+// inode on its way out, and with that for us.
+func (fs *FS) recount(counts []count) {
+	dropped := 0
+	for _, c := range counts {
+		if fs.kernel.InodeNotify(c.node, -1, 0) == fuse.ENOENT && fs.inodes.forgetAll(c) {
+			dropped++
+		}
+	}
+	if dropped > 0 {
+		fs.Log.Debug().Int("inodes", dropped).Msg("forgotten by the kernel while no server heard it")
+	}
+}
+
+// forgetAll takes all of the kernel's references back, but those of an inode that it was given another one to since it was counted: that may be
+// on its way.
+func (t *inodeTable) forgetAll(c count) bool {
+	t.mu.Lock()
+	n := t.byNode[c.node]
+	if n == nil {
+		rec := t.gone[c.node]
+		if rec != nil {
+			t.forgetLost(c.node, rec.lookups)
+		}
+		t.mu.Unlock()
+		return rec != nil
+	}
+	if n.used != c.used {
+		t.mu.Unlock()
+		return false
+	}
+	n.lookups = 0
+	if n.record != nil {
+		n.record.lookups = 0
+	}
+	t.dropUnused(n)
+	return true
+}
