@@ -34,14 +34,8 @@ missing_packages() {
 install_packages() {
 	packages=$(missing_packages)
 	[ -n "$packages" ] || return 0
-	if ! have apt-get; then
-		say "please install:" $packages
-		return 1
-	fi
-	say "apt-get install" $packages
-	as_root apt-get update >&2
 	# shellcheck disable=SC2086 # one word is one package
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages >&2
+	apt_install $packages
 }
 
 # install_npm DIR PACKAGE.JSON: a directory is complete when it has the stamp, which is written last; any other is the

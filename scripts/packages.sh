@@ -12,3 +12,14 @@ as_root() {
 		return 1
 	fi
 }
+
+# apt_install PACKAGE...
+apt_install() {
+	if ! have apt-get; then
+		say "please install: $*"
+		return 1
+	fi
+	say "apt-get install $*"
+	as_root apt-get update -qq >&2
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}

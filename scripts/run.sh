@@ -11,14 +11,7 @@ say() { echo "run: $*" >&2; }
 
 # need COMMAND PACKAGE: install the Debian package that brings a command.
 need() {
-	have "$1" && return
-	if ! have apt-get; then
-		say "$1 is missing: install $2"
-		exit 1
-	fi
-	say "installing $2"
-	as_root apt-get update -qq >&2
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$2" >/dev/null
+	have "$1" || apt_install "$2"
 }
 
 PATH=$PATH:/usr/local/go/bin
