@@ -1,6 +1,8 @@
 package fsnode
 
 import (
+	"time"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -57,6 +59,7 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 			return nil, status(err)
 		}
 		h.fd, h.node = fd, fs.lockEntry(path, attr, &out.EntryOut)
+		out.SetAttrTimeout(justMade)
 		return h.node, fuse.OK
 	}, true)
 	if !st.Ok() && h.node != nil {
@@ -73,6 +76,10 @@ func (fs *FS) createLock(dir *inode, c *caller, in *fuse.CreateIn, name string, 
 	out.OpenFlags = fuse.FOPEN_DIRECT_IO
 	return fuse.OK
 }
+
+// justMade is how long the kernel may believe in the attributes of a lock that was made just now: everybody is shown times that say
+// so, its owner too, and the kernel asks for them (may_open) before it says that it is made.
+const justMade = 20 * time.Millisecond
 
 // unmake takes back a lock that was made and can't be granted: the kernel is not told of it.
 func (fs *FS) unmake(dir *inode, name string, n *inode) {
@@ -258,11 +265,19 @@ func (fs *FS) Link(_ <-chan struct{}, in *fuse.LinkIn, name string, out *fuse.En
 		return st
 	}
 	return fs.making(unowned(in.InHeader), name, out, func(dir *inode) error {
-		if n.isSymlink() || fs.ForAll {
-			return unix.Linkat(n.fd, "", dir.fd, name, unix.AT_EMPTY_PATH)
+		err := linkat(fs, n, dir, name)
+		if err == nil {
+			fs.unpark(n.real)
 		}
-		return unix.Linkat(fs.proc, n.link, dir.fd, name, unix.AT_SYMLINK_FOLLOW)
+		return err
 	})
+}
+
+func linkat(fs *FS, n, dir *inode, name string) error {
+	if n.isSymlink() || fs.ForAll {
+		return unix.Linkat(n.fd, "", dir.fd, name, unix.AT_EMPTY_PATH)
+	}
+	return unix.Linkat(fs.proc, n.link, dir.fd, name, unix.AT_SYMLINK_FOLLOW)
 }
 
 // Tmpfile makes a file without a name.

@@ -70,6 +70,7 @@ type FS struct {
 	handles  *handleTable
 	records  *records
 	reaping  *reaper
+	parked   parked
 	metrics  *prometheus.Registry
 	kernel   kernel
 	pressure *pressure
@@ -101,6 +102,7 @@ func New(c Config) (*FS, error) {
 		inodes:        newInodeTable(newNumbering(uint64(root.Dev)), pressure, c.Remains, newSleep(c.Root, uint64(root.Dev))),
 		handles:       newHandleTable(),
 		records:       newRecords(),
+		parked:        parked{names: map[lockmgr.InodeID]string{}},
 		pressure:      pressure,
 		proc:          proc,
 		self:          os.Getpid(),

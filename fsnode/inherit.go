@@ -35,6 +35,7 @@ func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[
 	}
 	fs.inheritNodes(unanswered)
 	fs.inheritHandles(kept, unanswered)
+	fs.findParked()
 	answers = map[uint64]Inherited{}
 	slices.SortStableFunc(unanswered, renamesFirst)
 	for _, run := range unanswered {

@@ -60,6 +60,9 @@ func keepCapabilities() error {
 // masked applies the caller's umask, which the kernel leaves to us: not in a directory
 // that has a default ACL, which the real file system applies instead.
 func (fs *FS) masked(dir *inode, mode, umask uint32) uint32 {
+	if mode&umask&0777 == 0 {
+		return mode
+	}
 	if size, err := unix.Getxattr(dir.procPath(), "system.posix_acl_default", nil); err == nil && size > 0 {
 		return mode
 	}

@@ -21,7 +21,7 @@ type running struct {
 	node   uint64 // the answer gives the kernel a reference to it, which is counted
 	fh     uint64 // the answer gives it to the kernel
 
-	dir, to            uint64 // nodes of directories
+	dir, to            uint64 // nodes: of directories, or to is what a link is made to
 	entry, target      shortName
 	was, targetWas     identity
 	size, length, mode int64
@@ -121,6 +121,7 @@ func (fs *FS) beforeEntry(r Request, run *running) {
 	name := r.entry()
 	run.begun = time.Now().UnixNano()
 	run.dir, run.was = r.header().NodeId, identity{}
+	run.to = r.other() // what a link is to
 	run.entry.set(name)
 	if dir := fs.inodes.node(run.dir); dir != nil {
 		run.was = identify(dir, name)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"sessionlockfs/lockmgr"
 )
 
 // settle looks at what became of a request that an earlier server took and did not answer. What brings
@@ -87,10 +89,10 @@ func (fs *FS) takeBack(run *running) {
 	}
 	flags := 0
 	switch kind := now.mode & unix.S_IFMT; {
+	case run.op == opLink && now.links < 2:
+		fs.takeBackFirst(run, &now)
+		return
 	case run.op == opLink:
-		if now.links < 2 {
-			return
-		}
 	case now.born != 0 && now.born < run.begun-int64(bornBefore):
 		return
 	case kind == unix.S_IFDIR: // which must be empty
@@ -101,6 +103,15 @@ func (fs *FS) takeBack(run *running) {
 	if n := fs.inodes.node(run.dir); n != nil {
 		err := unix.Unlinkat(n.fd, run.entry.String(), flags)
 		fs.Log.Debug().Err(err).Str("entry", run.entry.String()).Msg("what was made and not answered is taken back")
+	}
+}
+
+// takeBackFirst is takeBack for the only name of a file, if it is the one that was linked.
+func (fs *FS) takeBackFirst(run *running, now *identity) {
+	n, linked := fs.inodes.node(run.dir), fs.inodes.node(run.to)
+	if n != nil && linked != nil && linked.real == (lockmgr.InodeID{Dev: now.dev, Ino: now.ino}) {
+		err := fs.park(n, run.entry.String())
+		fs.Log.Debug().Err(err).Str("entry", run.entry.String()).Msg("what was linked and not answered is taken back")
 	}
 }
 

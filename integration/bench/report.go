@@ -37,7 +37,7 @@ func (r *result) named(name string) *row {
 // bestPeer is the fastest of those that are neither bare nor ours.
 func (r *result) bestPeer() (best *row) {
 	for _, row := range r.rows {
-		if row.system.name != bareName && row.system.name != ourName && (best == nil || row.quantile(0.5) < best.quantile(0.5)) {
+		if row.system.isPeer() && (best == nil || row.quantile(0.5) < best.quantile(0.5)) {
 			best = row
 		}
 	}
@@ -47,33 +47,34 @@ func (r *result) bestPeer() (best *row) {
 // target is what a result should be.
 type target struct {
 	text string
+	than string // a system
 	met  func(*result) (met bool, ratio float64)
 }
 
 // atMost is for times, atLeast for rates: against another system's.
 func atMost(limit float64, than string) target {
-	return target{fmt.Sprintf("≤ %.1f × %s", limit, than), func(r *result) (bool, float64) {
+	return target{fmt.Sprintf("≤ %.1f × %s", limit, than), than, func(r *result) (bool, float64) {
 		ratio := r.median(r.named(ourName)) / r.median(r.named(than))
 		return ratio <= limit, ratio
 	}}
 }
 
 func atLeast(limit float64, than string) target {
-	return target{fmt.Sprintf("≥ %.2f × %s", limit, than), func(r *result) (bool, float64) {
+	return target{fmt.Sprintf("≥ %.2f × %s", limit, than), than, func(r *result) (bool, float64) {
 		ratio := r.median(r.named(ourName)) / r.median(r.named(than))
 		return ratio >= limit, ratio
 	}}
 }
 
 // better is for what should be faster than every peer.
-var better = target{"better than every peer", func(r *result) (bool, float64) {
+var better = target{"better than every peer", bareName, func(r *result) (bool, float64) {
 	ours, peer := r.named(ourName).quantile(0.5), r.bestPeer().quantile(0.5)
 	return ours <= peer, float64(ours) / float64(peer)
 }}
 
 // isComplete reports whether there is something to compare with.
 func (r *result) isComplete() bool {
-	return r.named(bareName) != nil && r.named(ourName) != nil && r.named(peerName) != nil && r.bestPeer() != nil
+	return r.named(bareName) != nil && r.named(ourName) != nil && r.bestPeer() != nil && r.named(r.work.target.than) != nil
 }
 
 func (r *result) print(out io.Writer) {

@@ -37,6 +37,9 @@ func systems(arguments []string) []*system {
 	return all
 }
 
+// isPeer is for those that ours is compared with.
+func (s *system) isPeer() bool { return s.name != bareName && s.name != ourName }
+
 // dir makes a directory for a work, as it is seen through the system.
 func (s *system) dir(work string) string {
 	dir := filepath.Join(s.point, s.name, strings.ReplaceAll(work, " ", "-"))
