@@ -96,13 +96,23 @@ func isKernelThread(status []byte) bool {
 }
 
 // reaches reports whether a process may reach what lies on a device: it, or a mount like
-// ours, is mounted in its namespace. Yes if that can't be seen.
+// ours, is mounted in its namespace, or it has a place on it that it was handed. Yes if that can't be seen.
 func (p *Processes) reaches(pid int32, dev uint64) bool {
 	ours := ofDevice(dev)
 	is, err := p.proc.anyMount(pid, func(mount []string) bool {
 		return ours(mount) || slices.Contains(mount, "fuse.sessionlockfs")
 	})
-	return is || err != nil && !vanished(err)
+	return is || err != nil && !vanished(err) || err == nil && p.hasPlaceOn(pid, dev)
+}
+
+// hasPlaceOn reports whether a process has its working or root directory, or an open file, on a device.
+func (p *Processes) hasPlaceOn(pid int32, dev uint64) (has bool) {
+	p.proc.places(pid, func(d descriptor) bool {
+		got, err := d.device()
+		has = err == nil && got == dev
+		return has
+	})
+	return has
 }
 
 // sinceBoot is a start time of /proc/PID/stat as the time since boot. USER_HZ is 100 on every

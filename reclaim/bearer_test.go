@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sessionlockfs/lockmgr"
 )
 
@@ -137,5 +139,29 @@ func TestProxies(t *testing.T) {
 		if got := p.isProxy(comm); got != want {
 			t.Errorf("%q: %t", comm, got)
 		}
+	}
+}
+
+// A process in whose mount namespace the file system is not mounted reaches it by its working directory.
+func TestBearerIsInside(t *testing.T) {
+	if procfs("/proc").namespace(int32(os.Getpid()), "pid") != InitialPIDNamespace {
+		t.Skip("not in the initial PID namespace")
+	}
+	needRoot(t)
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	path := dir + "/a.lock"
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `cd "$1" && umount -l "$1" && echo && read x`, "sh", dir))
+	c.line(t)
+	s := subject(t, path)
+	s.KeepsOpen, s.PID, s.Written, s.Unopened = false, c.pid(), time.Now(), true
+	if f := New(Options{Features: Probe()}).Judge(s); f.Verdict != lockmgr.Alive || f.Owner.PID != c.pid() {
+		t.Errorf("%v by %d, %q; want that %d holds it", f.Verdict, f.Owner.PID, f.Reason, c.pid())
 	}
 }
