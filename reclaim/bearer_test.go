@@ -157,7 +157,7 @@ func TestBearerIsInside(t *testing.T) {
 	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	c := start(t, exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `cd "$1" && umount -l "$1" && echo && read x`, "sh", dir))
+	c := start(t, exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `cd "$1" && umount -l "$1" && umount -l -a -t fuse.sessionlockfs; echo; read x`, "sh", dir))
 	c.line(t)
 	s := subject(t, path)
 	s.KeepsOpen, s.PID, s.Written, s.Unopened = false, c.pid(), time.Now(), true
