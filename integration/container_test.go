@@ -59,11 +59,9 @@ var containers atomic.Int32
 // podmanRun starts a container on the machine's own root, with a throw-away layer over it. The parent of the sessions
 // directory is bound, not the mount itself, and what we run in case it lies on another file system than the root.
 func podmanRun(t testing.TB, podman string, m *mount, argv []string) ([]string, hostPIDSource) {
-	name := fmt.Sprintf("%s-%d", suite.tag, containers.Add(1))
+	run, name := podmanWith(t, podman, m.parent+":"+m.parent+":rslave")
 	pidFile := filepath.Join(suite.dir, name+".pid")
-	run := []string{podman, "--runtime", "runc", "run", "--rm", "-i", "--name", name, "--pidfile", pidFile,
-		"--network=none", "--log-driver=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
-		"--env", runEnv + "=" + suite.tag, "-v", m.parent + ":" + m.parent + ":rslave"}
+	run = append(run, "--pidfile", pidFile)
 	if suite.compiled != "" {
 		run = append(run, "--env", compiledEnv+"="+suite.compiled)
 	}
@@ -73,8 +71,16 @@ func podmanRun(t testing.TB, podman string, m *mount, argv []string) ([]string, 
 		}
 	}
 	run = append(run, "--rootfs", "/:O")
-	t.Cleanup(func() { removeContainer(t, podman, name) })
 	return append(run, argv...), func(t testing.TB, _ *exec.Cmd, _ int) int { return readPID(t, pidFile) }
+}
+
+// podmanWith begins the command line that starts a container with a volume, which is removed when the test ends.
+func podmanWith(t testing.TB, podman, volume string) (run []string, name string) {
+	name = fmt.Sprintf("%s-%d", suite.tag, containers.Add(1))
+	t.Cleanup(func() { removeContainer(t, podman, name) })
+	return []string{podman, "--runtime", "runc", "run", "--rm", "-i", "--name", name,
+		"--network=none", "--log-driver=none", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
+		"--env", runEnv + "=" + suite.tag, "-v", volume}, name
 }
 
 func readPID(t testing.TB, file string) int {
