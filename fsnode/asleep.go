@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -15,10 +16,11 @@ import (
 // may have descriptors. When there are many, they sleep. What wakes one is its file handle (name_to_handle_at(2)), which no later inode with the
 // same number has: of one that is gone the real file system says ESTALE.
 
-// handleID is a file handle.
+// handleID is a file handle, and the mount that it was had on.
 type handleID struct {
 	kind  int32
 	bytes []byte
+	mount int
 }
 
 func (h *handleID) equal(o *handleID) bool { return h.kind == o.kind && bytes.Equal(h.bytes, o.bytes) }
@@ -29,16 +31,17 @@ func handleOf(dir int, name string) (*handleID, error) {
 	if name == "" {
 		flags = unix.AT_EMPTY_PATH
 	}
-	h, _, err := unix.NameToHandleAt(dir, name, flags)
+	h, mount, err := unix.NameToHandleAt(dir, name, flags)
 	if err != nil {
 		return nil, err
 	}
-	return &handleID{h.Type(), h.Bytes()}, nil
+	return &handleID{h.Type(), h.Bytes(), mount}, nil
 }
 
 // sleep is what an inodeTable keeps of those that sleep. Guarded by inodeTable.mu.
 type sleep struct {
 	root   int // a descriptor of the real directory, by which to open handles; -1 if that can't be done
+	mount  int // that it lies on
 	home   uint64
 	asleep int
 
@@ -46,9 +49,17 @@ type sleep struct {
 	reused map[lockmgr.InodeID]uint64
 }
 
+// lasting are the file systems whose handles are good as long as the inode exists; see statfs(2). Elsewhere, as on FUSE, one may be good
+// only as long as the kernel remembers the inode.
+var lasting = []int64{unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC}
+
 // newSleep finds out whether handles can be opened: by root only (CAP_DAC_READ_SEARCH), and not in every file system.
 func newSleep(root *os.File, home uint64) sleep {
 	s := sleep{root: -1, home: home, reused: map[lockmgr.InodeID]uint64{}}
+	var st unix.Statfs_t
+	if unix.Fstatfs(int(root.Fd()), &st) != nil || !slices.Contains(lasting, int64(uint32(st.Type))) {
+		return s
+	}
 	h, err := handleOf(int(root.Fd()), "")
 	if err != nil {
 		return s
@@ -58,7 +69,7 @@ func newSleep(root *os.File, home uint64) sleep {
 		return s
 	}
 	unix.Close(fd)
-	s.root = int(root.Fd())
+	s.root, s.mount = int(root.Fd()), h.mount
 	return s
 }
 
@@ -83,7 +94,7 @@ func (t *inodeTable) putToSleep(n *inode) (fd int) {
 		return -1
 	}
 	h, err := handleOf(n.fd, "")
-	if err != nil {
+	if err != nil || h.mount != t.mount {
 		return -1
 	}
 	fd = n.fd
@@ -94,25 +105,30 @@ func (t *inodeTable) putToSleep(n *inode) (fd int) {
 	return fd
 }
 
-// wake gives an inode its descriptor back. ErrGone if it does not exist any more. Caller holds t.mu.
-func (t *inodeTable) wake(n *inode) error {
-	if n.handle == nil {
-		return nil
-	}
-	fd, err := n.handle.open(t.root)
+// reach opens the inode of a handle. ErrGone if it does not exist any more, or can't be had (exportfs_decode_fh says ESTALE of both).
+func (t *inodeTable) reach(h *handleID, ino uint64) (int, error) {
+	fd, err := h.open(t.root)
 	if err == unix.ESTALE {
-		return lockmgr.ErrGone
+		return -1, lockmgr.ErrGone
 	}
 	if err != nil {
-		return err
+		return -1, err
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Ino != n.real.Ino { // it was replaced while it was entered
+	if err := unix.Fstat(fd, &st); err != nil || st.Ino != ino { // it was replaced while it was entered
 		unix.Close(fd)
-		return errors.Join(err, lockmgr.ErrGone)
+		return -1, errors.Join(err, lockmgr.ErrGone)
 	}
-	t.wakened(n, fd)
-	return nil
+	return fd, nil
+}
+
+// isNamed reports whether an entry is the inode, though its handle can't be opened: then it is not gone.
+func (t *inodeTable) isNamed(dir *inode, name string, real lockmgr.InodeID) bool {
+	h, err := handleOf(dir.fd, name)
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := t.byReal[real]
+	return err == nil && n != nil && n.handle != nil && h.equal(n.handle)
 }
 
 func (t *inodeTable) wakened(n *inode, fd int) {
@@ -178,7 +194,7 @@ func (t *inodeTable) dreamt(n *inode) {
 // enterAsleep enters an inode that was not opened, by its handle, and keeps it until it is given back; nil if it is known already, or can't sleep.
 func (t *inodeTable) enterAsleep(st *unix.Stat_t, h *handleID) *inode {
 	mode := st.Mode & unix.S_IFMT
-	if h == nil || !t.maySleep(uint64(st.Dev), mode) {
+	if h == nil || h.mount != t.mount || !t.maySleep(uint64(st.Dev), mode) {
 		return nil
 	}
 	ino := t.numbers.of(realID(st))

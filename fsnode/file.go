@@ -81,8 +81,7 @@ func (fs *FS) openFile(
 			h.abandon()
 			return status(err)
 		}
-		h.opened = versionOf(&st)
-		fs.renew(n, h.opened)
+		fs.renew(n, versionOf(&st))
 		wanted = fs.writing(h, in.Flags, c, &st)
 	}
 	flags, number := fs.enter(h, wanted, in.Flags)
@@ -240,7 +239,7 @@ func pwrite(fd int, data []byte, in *fuse.WriteIn) (int, error) {
 }
 
 // altering changes the content of a file through a handle, which may be older than the lock
-// that the file is now. What lets it run with other rights goes first.
+// that the file is now; unless that is one through which the kernel writes itself, which it goes on to do (passthrough.go). What lets it run with other rights goes first.
 func (fs *FS) altering(h *handle, c *caller, who func() lockmgr.Identity, lose, do func() error) fuse.Status {
 	alter := func() fuse.Status {
 		if err := lose(); err != nil {

@@ -133,7 +133,7 @@ func (fs *FS) addRoot() error {
 
 // Run removes, until the FS is closed, what is to go. It must run in its own goroutine, when requests are served.
 func (fs *FS) Run() {
-	go fs.recount(fs.before)
+	go fs.recountLater()
 	fs.reaping.run()
 }
 
@@ -146,6 +146,7 @@ func (fs *FS) Close() {
 		fs.closeHandle(h)
 	}
 	fs.Locks.Settle()
+	fs.unparkAll()
 	close(fs.pressure.closed)
 	fs.reaping.close()
 	<-fs.reaping.ended

@@ -16,7 +16,6 @@ type handle struct {
 	grant  *grant           // the creating handle of a lock
 	way    way
 	writes bool       // it may write, and the kernel does that itself
-	opened version    // then: what the file was when it was opened
 	dir    *dirStream // of a directory
 	text   []byte     // of a control file: what it said when it was opened
 
@@ -81,6 +80,19 @@ func (t *handleTable) count() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	return len(t.open)
+}
+
+// nodes are those that are open.
+func (t *handleTable) nodes() map[uint64]bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	open := map[uint64]bool{}
+	for _, h := range t.open {
+		if h.node != nil {
+			open[h.node.id] = true
+		}
+	}
+	return open
 }
 
 // drain empties the table.

@@ -81,6 +81,9 @@ func (fs *FS) inheritNodes(unanswered []*running) {
 	for _, rec := range records {
 		rec.lookups -= min(given[rec.id], rec.lookups)
 		if rec.lookups == 0 {
+			if rec.passage != 0 { // nobody was answered with it
+				fs.kernel.CloseBacking(rec.passage)
+			}
 			t.remains.drop(rec)
 			continue
 		}

@@ -40,7 +40,7 @@ func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
 func (n *inode) key(name string) lockmgr.Key { return lockmgr.Key{Dir: n.real, Name: name} }
 
 // inodeTable knows every inode in use. mu guards the maps and the counts, is held for
-// map operations, and to put an inode to sleep or to wake it, and nothing is locked inside it.
+// map operations, and to put an inode to sleep, and nothing is locked inside it.
 type inodeTable struct {
 	mu       sync.RWMutex
 	numbers  *numbering
@@ -261,17 +261,42 @@ var errUnused = fmt.Errorf("not in use: %w", lockmgr.ErrGone)
 // borrow finds a real inode, and keeps it until it is given back. ErrGone if there is no such inode any more; that is
 // errUnused if nothing is known of it.
 func (t *inodeTable) borrow(real lockmgr.InodeID) (*inode, error) {
+	for {
+		n, h := t.lend(real, nil, -1)
+		if n == nil {
+			return nil, errUnused
+		}
+		if h == nil {
+			return n, nil
+		}
+		fd, err := t.reach(h, real.Ino) // without t.mu: it may wait for the disk
+		if err != nil {
+			return nil, err
+		}
+		if n, again := t.lend(real, h, fd); again == nil && n != nil {
+			if n.fd != fd {
+				unix.Close(fd)
+			}
+			return n, nil
+		}
+		unix.Close(fd)
+	}
+}
+
+// lend counts a reference to an inode, unless it sleeps: then it gives its handle. One that sleeps by this handle is woken with the descriptor.
+func (t *inodeTable) lend(real lockmgr.InodeID, woken *handleID, fd int) (n *inode, asleep *handleID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := t.byReal[real]
-	if n == nil {
-		return nil, errUnused
+	if n = t.byReal[real]; n == nil {
+		return nil, nil
 	}
-	if err := t.wake(n); err != nil {
-		return nil, err
+	if n.handle != nil && n.handle == woken {
+		t.wakened(n, fd)
 	}
-	n.lent++
-	return n, nil
+	if n.handle == nil {
+		n.lent++
+	}
+	return n, n.handle
 }
 
 // realID is what an inode is called, unless another one that is gone is still called so: see inodeTable.id.

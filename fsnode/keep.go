@@ -113,6 +113,7 @@ func (fs *FS) rehandle(k Kept) error {
 		h.dir = &dirStream{fd: k.Fd, dev: h.node.real.Dev, numbers: fs.inodes.numbers}
 	}
 	if a.Grant != nil {
+		a.Grant.Key.Dir.Generation = 0 // whatever it was called: every server counts anew
 		h.grant = &grant{key: a.Grant.Key, token: a.Grant.Token, owner: a.Grant.Owner}
 		h.grant.closed.Store(a.Grant.Closed)
 	}

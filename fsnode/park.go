@@ -2,6 +2,8 @@ package fsnode
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -49,6 +51,16 @@ func (fs *FS) unpark(real lockmgr.InodeID) {
 	if place != "" {
 		fs.removeRecord(place)
 		fs.removeRecordDir()
+	}
+}
+
+// unparkAll is when nobody has anything open any more.
+func (fs *FS) unparkAll() {
+	fs.parked.mu.Lock()
+	left := slices.Collect(maps.Keys(fs.parked.names))
+	fs.parked.mu.Unlock()
+	for _, real := range left {
+		fs.unpark(real)
 	}
 }
 

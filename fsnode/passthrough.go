@@ -43,14 +43,13 @@ func (fs *FS) enter(h *handle, wanted way, flags uint32) (open uint32, number in
 	p := &h.node.passage
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.passed == 0 && wanted == passed && (p.cached > 0 || !fs.openPassage(h)) {
-		wanted = cached
-	}
-	if p.passed > 0 || wanted == passed {
+	// A handle may be counted that the kernel is done with: its RELEASE was being served when a server died. Then there is no number.
+	if (p.passed > 0 || wanted == passed && p.cached == 0) && fs.openPassage(h) {
 		h.way, h.writes = passed, flags&unix.O_ACCMODE != unix.O_RDONLY
 		p.count(h, 1)
 		open, number = fuse.FOPEN_PASSTHROUGH, p.number
-	} else if h.way = wanted; wanted == cached {
+	} else if wanted != direct {
+		h.way = cached
 		p.cached++
 	}
 	if wanted == direct { // for reads and writes that comes before passthrough (fuse_file_read_iter)
@@ -68,7 +67,6 @@ func (fs *FS) leave(h *handle) {
 	case cached:
 		p.cached--
 	case passed:
-		fs.untell(h)
 		if p.count(h, -1); p.passed == 0 {
 			fs.closePassage(h.node)
 		}
@@ -98,7 +96,7 @@ func (p *passage) count(h *handle, by int) {
 // openPassage has the kernel give a number for a file, which is kept for a later server before anybody is answered with it. A server that is
 // killed in between loses a number, which the kernel keeps as long as the mount lives. Caller holds the passage's mu.
 func (fs *FS) openPassage(h *handle) bool {
-	if h.node.passage.number != 0 { // of an earlier server, whose handles were not found again
+	if h.node.passage.number != 0 {
 		return true
 	}
 	number, err := fs.kernel.OpenBacking(h.node.fd)
@@ -161,18 +159,6 @@ func (fs *FS) wayOf(fd int, st *unix.Stat_t, flags uint32) way {
 func hasCapability(fd int) bool {
 	size, err := unix.Fgetxattr(fd, fileCapability, nil)
 	return size > 0 || err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP
-}
-
-// untell is when a handle is closed that the kernel wrote through. It has dropped the attributes that it was told, and asks for
-// them anew: at the next open it need not be told that they have changed.
-func (fs *FS) untell(h *handle) {
-	if !h.writes {
-		return
-	}
-	var st unix.Stat_t
-	if unix.Fstat(h.fd, &st) == nil && versionOf(&st) != h.opened {
-		h.node.told.set(nothing)
-	}
 }
 
 // isWrittenByKernel reports whether the kernel may write to the file without asking us.

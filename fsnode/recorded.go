@@ -31,12 +31,14 @@ func (fs *FS) VisitRecords(mark func(lockmgr.Key, lockmgr.InodeID) string, visit
 	}
 	v := &recordVisitor{fs: fs, mark: mark, visit: visit, files: files, filing: len(files) > 0}
 	err = fs.survey(v.dir)
-	fs.dropFiles(files)
+	if err == nil && !v.skipped {
+		fs.dropFiles(files)
+	}
 	return err
 }
 
 // recordVisitor visits the records of a tree. It looks for them in several directories at once, and visits those of one directory after those
-// of another. mu guards files, and is held to visit.
+// of another. mu guards files and skipped, and is held to visit.
 type recordVisitor struct {
 	fs    *FS
 	mark  func(lockmgr.Key, lockmgr.InodeID) string
@@ -46,6 +48,8 @@ type recordVisitor struct {
 
 	mu    sync.Mutex
 	files map[string][]byte // records that are in files, and not visited
+
+	skipped bool // an entry could not be looked at
 }
 
 func (v *recordVisitor) dir(dir *inode, locks []string, others map[string]bool) {
@@ -88,6 +92,7 @@ func (v *recordVisitor) one(dir *inode, g *glimpse, others map[string]bool) {
 	if n == nil {
 		fd, st, err := statChild(dir, g.name)
 		if err != nil {
+			v.skipped = v.skipped || err != unix.ENOENT
 			return
 		}
 		n = v.fs.inodes.keep(fd, st)

@@ -1,6 +1,8 @@
 package fsnode
 
 import (
+	"time"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
@@ -25,12 +27,24 @@ func (t *inodeTable) inherited() (counts []count) {
 	return counts
 }
 
-// recount drops what the kernel does not know any more. It must not be called by whoever serves requests: the kernel may wait for an
-// inode on its way out, and with that for us.
+// settling is how long whoever was answered may take to make the inode of it: until then the kernel does not know that.
+const settling = 5 * time.Second
+
+// recountLater is recount when all is settled, unless the FS is closed before.
+func (fs *FS) recountLater() {
+	select {
+	case <-fs.pressure.closed:
+	case <-time.After(settling):
+		fs.recount(fs.before)
+	}
+}
+
+// recount drops what the kernel does not know any more, but what is open. It must not be called by whoever serves requests: the kernel may
+// wait for an inode on its way out, and with that for us.
 func (fs *FS) recount(counts []count) {
-	dropped := 0
+	open, dropped := fs.handles.nodes(), 0
 	for _, c := range counts {
-		if fs.kernel.InodeNotify(c.node, -1, 0) == fuse.ENOENT && fs.inodes.forgetAll(c) {
+		if !open[c.node] && fs.kernel.InodeNotify(c.node, -1, 0) == fuse.ENOENT && fs.inodes.forgetAll(c) {
 			dropped++
 		}
 	}

@@ -31,7 +31,7 @@ type Remains struct {
 }
 
 const (
-	remainsMagic   = 0x73_6c_66_73_01_00_00_03 // "slfs", and the version of what follows
+	remainsMagic   = 0x73_6c_66_73_01_00_00_04 // "slfs", and the version of what follows
 	maxNodes       = 1 << 21                   // more inodes than there can be descriptors; memory is taken as it is touched
 	maxRunning     = 1 << 12                   // requests; of one more nothing is kept
 	maxInitRequest = 256
@@ -48,6 +48,8 @@ type remainsHead struct {
 	used     uint32 // nodes ever taken
 	_        uint32
 	taken    uint64 // requests ever taken
+	denies   uint32 // writes may be refused; what was opened before that was so can't be kept from writing
+	_        uint32
 }
 
 // nodeRecord is an inode that the kernel refers to.
@@ -145,8 +147,23 @@ func MapTaken(f *os.File) (Taken, error) {
 	return Taken{&(*remainsHead)(unsafe.Pointer(&mem[0])).taken}, nil
 }
 
+// Took counts a request, before anything is done about it.
+func (r *Remains) Took() { atomic.AddUint64(&r.head.taken, 1) }
+
 // Load is how many there were.
 func (t Taken) Load() uint64 { return atomic.LoadUint64(t.count) }
+
+// Denies reports whether writes may be refused since the mount began; SetDenies says so, at the beginning, or that it is not so any more.
+func (r *Remains) Denies() bool { return atomic.LoadUint32(&r.head.denies) != 0 }
+
+// SetDenies is described with Denies.
+func (r *Remains) SetDenies(is bool) {
+	n := uint32(0)
+	if is {
+		n = 1
+	}
+	atomic.StoreUint32(&r.head.denies, n)
+}
 
 // gave keeps that a handle's number is used up.
 func (r *Remains) gave(fh uint64) {

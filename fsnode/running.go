@@ -95,7 +95,6 @@ func (run *running) end() {
 // Begin keeps how things are before a request is served. The answer is told to Answering before it is sent, and when it is
 // sent the request is ended with End.
 func (fs *FS) Begin(r Request) *running {
-	atomic.AddUint64(&fs.Remains.head.taken, 1)
 	run := fs.Remains.place(r.Unique())
 	if run == nil {
 		return nil

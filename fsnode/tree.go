@@ -48,6 +48,9 @@ func (fs *FS) borrowChild(dir *inode, name string, want lockmgr.InodeID) (*inode
 		}
 		return fs.inodes.keep(fd, st), st, nil
 	}
+	if err == lockmgr.ErrGone && fs.inodes.isNamed(dir, name, want) {
+		err = unix.EIO
+	}
 	if err != nil {
 		return nil, nil, err
 	}

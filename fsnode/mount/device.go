@@ -250,6 +250,7 @@ func (d *device) reader() {
 func (d *device) handle(r fsnode.Request) {
 	d.serving.Add(1)
 	defer d.serving.Add(-1)
+	d.fs.Remains.Took()
 	if r.Unanswered() {
 		d.protocol.HandleRequest([][]byte{r}, nil)
 		return

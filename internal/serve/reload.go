@@ -21,6 +21,20 @@ func (s *server) reload() {
 		return
 	}
 	s.fs.Locks.SetPolicy(s.policy(c))
+	s.config.Config = c
+	s.end.Remains.SetDenies(c.Policy.Denies())
 	s.processes.SetHelpers(c.Helpers)
 	s.log.Info().Msg("configuration read again")
+}
+
+// denyNoMore has a server that takes over refuse no more writes than the mount may: it has read the configuration by itself, and what was
+// opened under the server before can't be kept from writing.
+func (s *server) denyNoMore() {
+	policy := &s.config.Config.Policy
+	if _, began := s.end.Remains.Began(); !began {
+		s.end.Remains.SetDenies(policy.Denies())
+	} else if policy.Denies() && !s.end.Remains.Denies() {
+		*policy = policy.WithoutDeny()
+		s.log.Error().Err(errDeny).Msg("writes are reported and not refused")
+	}
 }

@@ -101,6 +101,7 @@ func (s *server) start() error {
 		return err
 	}
 	s.fs = fs
+	s.denyNoMore()
 	judge := newJudge(fs, s.processes)
 	ledger := newLedger(fs, s.processes)
 	law := s.law(fs, judge, ledger)
