@@ -133,7 +133,7 @@ func (fs *FS) addRoot() error {
 
 // Run removes, until the FS is closed, what is to go. It must run in its own goroutine, when requests are served.
 func (fs *FS) Run() {
-	go fs.recountLater()
+	go fs.recountInherited()
 	fs.reaping.run()
 }
 

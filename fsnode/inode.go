@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -182,6 +183,7 @@ func (t *inodeTable) answered(id, dir uint64, name string) {
 	defer t.mu.Unlock()
 	if n := t.byNode[id]; n != nil && n.record != nil {
 		n.record.lookups++
+		n.record.answered = time.Now().UnixMilli()
 		if name != "" {
 			n.record.move(dir, name)
 		}

@@ -1,6 +1,7 @@
 package fsnode
 
 import (
+	"slices"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -10,32 +11,39 @@ import (
 // says whether it knows an inode when it is told of a change to it. That is asked of every inode that was inherited.
 
 // count is how an inode stood when it was inherited.
-type count struct{ node, used uint64 }
-
-// inherited are the inodes that the kernel referred to when another server ended. Nothing has been served since.
-func (t *inodeTable) inherited() (counts []count) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for id, n := range t.byNode {
-		if n.lookups > 0 {
-			counts = append(counts, count{id, n.used})
-		}
-	}
-	for id := range t.gone {
-		counts = append(counts, count{node: id})
-	}
-	return counts
+type count struct {
+	node, used uint64
+	recent     bool // the kernel was given a reference just before
 }
 
 // settling is how long whoever was answered may take to make the inode of it: until then the kernel does not know that.
 const settling = 5 * time.Second
 
-// recountLater is recount when all is settled, unless the FS is closed before.
-func (fs *FS) recountLater() {
+// inherited are the inodes that the kernel referred to when another server ended. Nothing has been served since.
+func (t *inodeTable) inherited() (counts []count) {
+	since := time.Now().Add(-settling).UnixMilli()
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for id, n := range t.byNode {
+		if n.lookups > 0 {
+			counts = append(counts, count{id, n.used, n.record == nil || n.record.answered > since})
+		}
+	}
+	for id, rec := range t.gone {
+		counts = append(counts, count{id, 0, rec.answered > since})
+	}
+	return counts
+}
+
+// recountInherited asks of what the kernel has known for a while at once, and of the rest when that must be settled, unless the FS is closed before.
+// What is looked up meanwhile stays, until the next server asks.
+func (fs *FS) recountInherited() {
+	recent := func(c count) bool { return c.recent }
+	fs.recount(slices.DeleteFunc(slices.Clone(fs.before), recent))
 	select {
 	case <-fs.pressure.closed:
 	case <-time.After(settling):
-		fs.recount(fs.before)
+		fs.recount(slices.DeleteFunc(slices.Clone(fs.before), func(c count) bool { return !c.recent }))
 	}
 }
 

@@ -31,7 +31,7 @@ type Remains struct {
 }
 
 const (
-	remainsMagic   = 0x73_6c_66_73_01_00_00_04 // "slfs", and the version of what follows
+	remainsMagic   = 0x73_6c_66_73_01_00_00_05 // "slfs", and the version of what follows
 	maxNodes       = 1 << 21                   // more inodes than there can be descriptors; memory is taken as it is touched
 	maxRunning     = 1 << 12                   // requests; of one more nothing is kept
 	maxInitRequest = 256
@@ -62,6 +62,7 @@ type nodeRecord struct {
 	place    uint32 // odd while dir and name change
 	passage  int32  // the kernel's number for the file while it reads and writes it itself; 0 for none
 	_        uint32
+	answered int64  // when the kernel was last given a reference: Unix time, milliseconds
 	dir      uint64 // node of a directory that it is in, and under which name; 0 if that can't be told
 	name     shortName
 }

@@ -67,10 +67,16 @@ func TestServerKills(t *testing.T) {
 	})
 }
 
-// mustKeepNothing removes everything, and waits until the server has no more in use than before: a FORGET that a server died with is lost.
+// settled is more than whoever was answered by a server may take to make something of it (fsnode/recount.go).
+const settled = 6 * time.Second
+
+// mustKeepNothing removes everything, and waits until the server has no more in use than before: FORGETs that servers died with are lost, which
+// the next server finds out of what was given to the kernel long enough ago.
 func mustKeepNothing(r *run, m *mount, before map[string]float64) {
 	r.Helper()
 	shell(r, m.dir, "rm -rf *")
+	time.Sleep(settled)
+	m.killServer(r)
 	var after map[string]float64
 	enough := func(name string) bool { return after[name] <= before[name]+inUse[name] }
 	waitFor(r, "inodes, handles and descriptors are given back", waitDeadline, func() bool {
