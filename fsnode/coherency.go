@@ -77,3 +77,15 @@ func (fs *FS) renew(n *inode, now version) {
 		fs.kernel.InodeNotify(n.id, -1, 0)
 	}
 }
+
+// written is when a handle is closed through which the kernel wrote: then it does not believe in the size and the times that it was told, and
+// need not be told at the next open that they are others. To tell it all the same would have it ask for the mode as well, at every open.
+//
+// That it was the kernel who wrote, and not somebody past the mount while the handle was only open, can't be seen: what the latter did may go
+// unseen for the cache time.
+func (fs *FS) written(h *handle) {
+	var st unix.Stat_t
+	if h.opened != (version{}) && unix.Fstat(h.fd, &st) == nil && h.opened != versionOf(&st) {
+		h.node.told.set(nothing)
+	}
+}

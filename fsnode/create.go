@@ -109,7 +109,7 @@ func (fs *FS) answerNew(fd int, name string, c *caller, flags uint32, out *fuse.
 		unix.Close(fd)
 		return status(err)
 	}
-	h := &handle{fd: fd, node: fs.inodes.remember(path, st)}
+	h := &handle{fd: fd, node: fs.inodes.remember(path, st), opened: versionOf(st)}
 	wanted, isLock := direct, fs.Locks.Policy().IsLock(name)
 	if !isLock {
 		fs.found(h.node, name)

@@ -81,7 +81,8 @@ func (fs *FS) openFile(
 			h.abandon()
 			return status(err)
 		}
-		fs.renew(n, versionOf(&st))
+		h.opened = versionOf(&st)
+		fs.renew(n, h.opened)
 		wanted = fs.writing(h, in.Flags, c, &st)
 	}
 	flags, number := fs.enter(h, wanted, in.Flags)
@@ -270,6 +271,9 @@ func (fs *FS) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 func (fs *FS) closeHandle(h *handle) {
 	if h.node == nil { // a control file
 		return
+	}
+	if h.writes {
+		fs.written(h)
 	}
 	fs.leave(h)
 	h.abandon()

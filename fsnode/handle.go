@@ -15,6 +15,7 @@ type handle struct {
 	opener lockmgr.Identity // of a file opened for writing, where writes may be refused
 	grant  *grant           // the creating handle of a lock
 	way    way
+	opened version    // what a file was when it was opened; zero if an earlier server opened it
 	writes bool       // it may write, and the kernel does that itself
 	dir    *dirStream // of a directory
 	text   []byte     // of a control file: what it said when it was opened

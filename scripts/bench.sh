@@ -28,6 +28,7 @@ have mergerfs || apt_install mergerfs
 have git || apt_install git
 have sqlite3 || apt_install sqlite3
 
+ulimit -n "$(ulimit -Hn)" # passthrough_ll keeps a descriptor for each file
 built=$(mktemp -d)
 trap 'rm -rf "$built"' EXIT
 go build -o "$built/sessionlockfs" .

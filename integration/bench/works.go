@@ -269,7 +269,7 @@ func beginNPM(dir string) (func() (time.Duration, error), func(), error) {
 	if err := npm("install", "--prefer-offline"); err != nil {
 		return nil, none, err
 	}
-	return func() (time.Duration, error) { return timed(1, func() error { return npm("ci", "--offline") }) }, none, nil
+	return func() (time.Duration, error) { return timed(1, func() error { return npm("ci", "--prefer-offline") }) }, none, nil
 }
 
 var errMissing = errors.New("it is not installed")
