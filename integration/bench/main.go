@@ -129,16 +129,16 @@ func measure(w work, all []*system, rounds int) (*result, error) {
 	}
 	for round := range rounds + 1 { // the first is to warm up
 		for _, row := range r.rows {
-			for range w.turns {
-				took, err := row.turn()
-				if err != nil {
-					return nil, fmt.Errorf("on %s: %w", row.system.name, err)
-				}
-				if round > 0 {
-					row.took = append(row.took, took)
-				}
+			err := row.round(w.turns, round > 0)
+			if err != nil && !row.system.isPeer() {
+				return nil, fmt.Errorf("on %s: %w", row.system.name, err)
+			}
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "bench: %s can't do %s: %v\n", row.system.name, w.name, err)
+				row.failed = true
 			}
 		}
+		r.rows = slices.DeleteFunc(r.rows, func(r *row) bool { return r.failed })
 	}
 	for _, row := range r.rows {
 		slices.Sort(row.took)

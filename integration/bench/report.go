@@ -17,7 +17,22 @@ type result struct {
 type row struct {
 	system *system
 	turn   func() (time.Duration, error)
-	took   []time.Duration // sorted
+	took   []time.Duration // sorted, in the end
+	failed bool
+}
+
+// round does the work a few times.
+func (r *row) round(turns int, counts bool) error {
+	for range turns {
+		took, err := r.turn()
+		if err != nil {
+			return err
+		}
+		if counts {
+			r.took = append(r.took, took)
+		}
+	}
+	return nil
 }
 
 func (r *row) quantile(q float64) time.Duration { return r.took[int(q*float64(len(r.took)-1))] }
