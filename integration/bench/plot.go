@@ -3,6 +3,7 @@ package main
 import (
 	"image/color"
 	"math"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/vg"
@@ -34,7 +35,7 @@ func drawPicture(path string, results []*result) error {
 		if !r.isComplete() {
 			continue
 		}
-		names = append(names, r.work.name)
+		names = append(names, strings.ReplaceAll(r.work.name, " ", "\n"))
 		bare := r.named(bareName).quantile(0.5)
 		for _, row := range r.rows {
 			name := row.system.name
@@ -43,6 +44,9 @@ func drawPicture(path string, results []*result) error {
 			}
 			if heights[name] == nil {
 				order = append(order, name)
+			}
+			for len(heights[name]) < len(names)-1 { // what it could not do
+				heights[name] = append(heights[name], p.Y.Min)
 			}
 			heights[name] = append(heights[name], math.Max(p.Y.Min*1.1, float64(row.quantile(0.5))/float64(bare)))
 		}
@@ -58,6 +62,7 @@ func drawPicture(path string, results []*result) error {
 		p.Legend.Add(name, b)
 	}
 	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
 	return p.Save(vg.Points(1200), vg.Points(420), path)
 }
 
