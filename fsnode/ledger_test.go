@@ -171,6 +171,38 @@ func TestRecordInAFile(t *testing.T) {
 	}
 }
 
+// A record that is written in part only counts as not written: nobody is granted the lock, and nothing is left.
+func TestRecordWrittenShort(t *testing.T) {
+	fs, f := newFS(t)
+	f.attribute = unix.EOPNOTSUPP
+	for name, act := range acts {
+		if err := os.WriteFile(fs.Root.Name()+"/plain", nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var before unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+			t.Fatal(err)
+		}
+		short := unix.Rlimit{Cur: uint64(len("record") - 1), Max: before.Max} // a write goes as far as this, and says so
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &short); err != nil {
+			t.Fatal(err)
+		}
+		st := act(fs)
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+			t.Fatal(err)
+		}
+		if st != fuse.Status(unix.ENOSPC) {
+			t.Errorf("%s: %v, want ENOSPC", name, st)
+		}
+		if left := run(t, fs.Root.Name(), `ls -A`); left != "plain\n" || len(fs.Locks.Snapshot()) > 0 {
+			t.Errorf("%s: left %q, %d locks", name, left, len(fs.Locks.Snapshot()))
+		}
+	}
+	if st := acts["create"](fs); !st.Ok() {
+		t.Errorf("afterwards: %v", st)
+	}
+}
+
 // run has a shell do something in a directory, and gives what it says.
 func run(t *testing.T, dir, script string) string {
 	t.Helper()
