@@ -9,6 +9,17 @@ import (
 	"sessionlockfs/lockmgr"
 )
 
+// newSleepyFS is newFS where all sleeps that can.
+func newSleepyFS(t *testing.T) (*FS, *inodeTable) {
+	t.Helper()
+	fs, _ := newFS(t)
+	if fs.inodes.root < 0 {
+		t.Skip("no file can be opened by its handle here: that takes root, and a file system like ext4")
+	}
+	fs.pressure.bedtime = 0
+	return fs, fs.inodes
+}
+
 // keptFile makes a file that only the law refers to.
 func keptFile(t *testing.T, fs *FS, name string) (n *inode, st *unix.Stat_t) {
 	t.Helper()
@@ -29,12 +40,7 @@ func keptFile(t *testing.T, fs *FS, name string) (n *inode, st *unix.Stat_t) {
 }
 
 func TestSleep(t *testing.T) {
-	fs, _ := newFS(t)
-	table := fs.inodes
-	if table.root < 0 {
-		t.Skip("no file can be opened by its handle here: that takes root, and a file system like ext4")
-	}
-	table.pressure.bedtime = 0
+	fs, table := newSleepyFS(t)
 	n, st := keptFile(t, fs, "a.lock")
 	mustSleep := func(when string) {
 		t.Helper()
@@ -71,12 +77,7 @@ func TestSleep(t *testing.T) {
 
 // An inode is gone, and another one has its number: the law must not take that for the one that it tracks.
 func TestNumberUsedAgain(t *testing.T) {
-	fs, _ := newFS(t)
-	table := fs.inodes
-	if table.root < 0 {
-		t.Skip("no file can be opened by its handle here: that takes root, and a file system like ext4")
-	}
-	table.pressure.bedtime = 0
+	fs, table := newSleepyFS(t)
 	n, st := keptFile(t, fs, "a.lock")
 	n.handle.bytes[len(n.handle.bytes)-1] ^= 0x55 // so it is another inode's, of an earlier generation
 	key := lockmgr.Key{Dir: table.node(1).real, Name: "a.lock"}

@@ -159,17 +159,12 @@ func (fs *FS) namesIn(path, most int) ([]string, error) {
 // Empty takes the files out of a lock directory, if they are what they were. ErrChanged if
 // it holds anything else, and then as much as it can tell is as it was.
 func (fs *FS) Empty(k lockmgr.Key, want lockmgr.InodeID, files []lockmgr.Content) error {
-	dir, err := fs.inodes.borrow(k.Dir)
+	e, err := fs.borrowEntry(k, want)
 	if err != nil {
 		return err
 	}
-	defer fs.inodes.giveBack(dir)
-	n, _, err := fs.borrowChild(dir, k.Name, want)
-	if err != nil {
-		return err
-	}
-	defer fs.inodes.giveBack(n)
-	now, err := fs.filesIn(n.fd)
+	defer fs.giveEntryBack(e)
+	now, err := fs.filesIn(e.n.fd)
 	if err != nil {
 		return err
 	}
@@ -177,7 +172,7 @@ func (fs *FS) Empty(k lockmgr.Key, want lockmgr.InodeID, files []lockmgr.Content
 		return lockmgr.ErrChanged
 	}
 	for _, file := range files {
-		if err := unix.Unlinkat(n.fd, file.Name, 0); err != nil && err != unix.ENOENT {
+		if err := unix.Unlinkat(e.n.fd, file.Name, 0); err != nil && err != unix.ENOENT {
 			return err
 		}
 	}

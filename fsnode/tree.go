@@ -20,17 +20,34 @@ func (fs *FS) Unpin(dir lockmgr.InodeID) { fs.inodes.unpin(dir) }
 
 // Content reads what stands under a lock's name.
 func (fs *FS) Content(k lockmgr.Key, want lockmgr.InodeID) (lockmgr.Content, error) {
-	dir, err := fs.inodes.borrow(k.Dir)
+	e, err := fs.borrowEntry(k, want)
 	if err != nil {
 		return lockmgr.Content{}, err
 	}
-	defer fs.inodes.giveBack(dir)
-	n, st, err := fs.borrowChild(dir, k.Name, want)
-	if err != nil {
-		return lockmgr.Content{}, err
+	defer fs.giveEntryBack(e)
+	return fs.contentOf(e.n.fd, e.st)
+}
+
+// borrowed is an entry that is kept, with its directory, until it is given back.
+type borrowed struct {
+	dir, n *inode
+	st     *unix.Stat_t
+}
+
+// borrowEntry is borrowChild for a lock's name.
+func (fs *FS) borrowEntry(k lockmgr.Key, want lockmgr.InodeID) (e borrowed, err error) {
+	if e.dir, err = fs.inodes.borrow(k.Dir); err != nil {
+		return e, err
 	}
-	defer fs.inodes.giveBack(n)
-	return fs.contentOf(n.fd, st)
+	if e.n, e.st, err = fs.borrowChild(e.dir, k.Name, want); err != nil {
+		fs.inodes.giveBack(e.dir)
+	}
+	return e, err
+}
+
+func (fs *FS) giveEntryBack(e borrowed) {
+	fs.inodes.giveBack(e.n)
+	fs.inodes.giveBack(e.dir)
 }
 
 // borrowChild is borrow for an entry that must be this inode, else it is ErrGone. What is
@@ -99,17 +116,12 @@ func (fs *FS) contentOf(fd int, st *unix.Stat_t) (lockmgr.Content, error) {
 // Remove takes a lock out of the real directory. Between the look and the removal only
 // somebody past the mount can put another inode there; through the mount it is our turn.
 func (fs *FS) Remove(k lockmgr.Key, want lockmgr.InodeID) error {
-	dir, err := fs.inodes.borrow(k.Dir)
+	e, err := fs.borrowEntry(k, want)
 	if err != nil {
 		return err
 	}
-	defer fs.inodes.giveBack(dir)
-	n, _, err := fs.borrowChild(dir, k.Name, want)
-	if err != nil {
-		return err
-	}
-	defer fs.inodes.giveBack(n)
-	err = UnlinkAny(dir.fd, k.Name)
+	defer fs.giveEntryBack(e)
+	err = UnlinkAny(e.dir.fd, k.Name)
 	if err == unix.ENOENT {
 		return lockmgr.ErrGone
 	}
@@ -135,22 +147,17 @@ type Attributes struct {
 
 // Attributes looks at an untracked lock. ErrGone as in Content.
 func (fs *FS) Attributes(k lockmgr.Key, want lockmgr.InodeID) (a Attributes, err error) {
-	dir, err := fs.inodes.borrow(k.Dir)
+	e, err := fs.borrowEntry(k, want)
 	if err != nil {
 		return a, err
 	}
-	defer fs.inodes.giveBack(dir)
-	n, st, err := fs.borrowChild(dir, k.Name, want)
-	if err != nil {
-		return a, err
-	}
-	defer fs.inodes.giveBack(n)
-	a = Attributes{UID: st.Uid, Changed: time.Unix(st.Mtim.Unix())}
-	if ctime := time.Unix(st.Ctim.Unix()); ctime.After(a.Changed) {
+	defer fs.giveEntryBack(e)
+	a = Attributes{UID: e.st.Uid, Changed: time.Unix(e.st.Mtim.Unix())}
+	if ctime := time.Unix(e.st.Ctim.Unix()); ctime.After(a.Changed) {
 		a.Changed = ctime
 	}
-	a.Remote = isRemote(n.fd)
-	a.Unopened = fs.unopened(n.fd, st)
+	a.Remote = isRemote(e.n.fd)
+	a.Unopened = fs.unopened(e.n.fd, e.st)
 	return a, nil
 }
 

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -180,7 +179,7 @@ func (m *mount) mustHaveRecords(t *testing.T, owners []lockmgr.Identity) {
 		return
 	}
 	file.Close()
-	if err := errors.Join(os.Remove(dead)); err != nil {
+	if err := os.Remove(dead); err != nil {
 		t.Error(err)
 	}
 }

@@ -182,12 +182,8 @@ func (m *mount) rewriteRecord(t testing.TB, name string, change func(k lockmgr.K
 	if err != nil {
 		t.Fatalf("the record of %s: %v", name, err)
 	}
-	var dir, file unix.Stat_t
-	if err := errors.Join(unix.Stat(m.pathBelow("."), &dir), unix.Stat(m.pathBelow(name), &file)); err != nil {
-		t.Fatal(err)
-	}
-	key := lockmgr.Key{Dir: lockmgr.InodeID{Dev: dir.Dev, Ino: dir.Ino}, Name: name}
-	data = change(key, lockmgr.InodeID{Dev: file.Dev, Ino: file.Ino}, data[:n])
+	key := lockmgr.Key{Dir: inodeOf(t, m.pathBelow(".")), Name: name}
+	data = change(key, inodeOf(t, m.pathBelow(name)), data[:n])
 	if err := unix.Setxattr(m.pathBelow(name), recordAttribute, data, 0); err != nil {
 		t.Fatal(err)
 	}

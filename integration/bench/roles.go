@@ -98,11 +98,8 @@ func forEachLine(do func() error) error {
 
 // hold holds a lock.
 func hold(arguments []string) error {
-	fd, err := unix.Open(arguments[0], unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
+	fd, err := makeLock(arguments[0])
 	if err != nil {
-		return err
-	}
-	if _, err := unix.Write(fd, payload()); err != nil {
 		return err
 	}
 	err = forEachLine(func() error { return nil })
@@ -128,11 +125,8 @@ func keep(arguments []string) error {
 		return err
 	}
 	for i := range count {
-		fd, err := unix.Open(fmt.Sprintf("%s%d.jsonl.lock", arguments[0], i), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
+		fd, err := makeLock(fmt.Sprintf("%s%d.jsonl.lock", arguments[0], i))
 		if err != nil {
-			return err
-		}
-		if _, err := unix.Write(fd, payload()); err != nil {
 			return err
 		}
 		if err := unix.Close(fd); err != nil {

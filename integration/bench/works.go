@@ -111,17 +111,23 @@ func beginOpenAppend(dir string) (func() (time.Duration, error), func(), error) 
 
 // lockCycle is what an agent does for each turn.
 func lockCycle(path string) error {
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
+	fd, err := makeLock(path)
 	if err != nil {
-		return err
-	}
-	if _, err := unix.Write(fd, payload()); err != nil {
 		return err
 	}
 	if err := unix.Close(fd); err != nil {
 		return err
 	}
 	return unix.Unlink(path)
+}
+
+// makeLock takes a lock, and leaves it open.
+func makeLock(path string) (fd int, err error) {
+	if fd, err = unix.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644); err != nil {
+		return -1, err
+	}
+	_, err = unix.Write(fd, payload())
+	return fd, err
 }
 
 func payload() []byte {
