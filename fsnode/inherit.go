@@ -48,6 +48,7 @@ func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[
 		}
 		run.end()
 	}
+	fs.findAll() // what was moved back
 	fs.before = fs.inodes.inherited()
 	return answers
 }
@@ -147,7 +148,7 @@ func (fs *FS) findAgain(id uint64, tried map[uint64]bool) *inode {
 		unix.Close(fd)
 		return nil
 	}
-	return fs.found(fs.inodes.intern(fd, st, func(*inode) {}), name)
+	return fs.found(fs.inodes.refind(fd, st, func(*inode) {}), name)
 }
 
 // lostNode is the record of an inode that was not found again.
@@ -205,5 +206,5 @@ func (fs *FS) foundByHandle(id uint64, fd int) *inode {
 		return nil
 	}
 	_, name, _ := rec.where()
-	return fs.found(fs.inodes.intern(path, st, func(*inode) {}), name)
+	return fs.found(fs.inodes.refind(path, st, func(*inode) {}), name)
 }

@@ -41,7 +41,7 @@ func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
 func (n *inode) key(name string) lockmgr.Key { return lockmgr.Key{Dir: n.real, Name: name} }
 
 // inodeTable knows every inode in use. mu guards the maps and the counts, is held for
-// map operations, and to put an inode to sleep, and nothing is locked inside it.
+// map operations, to put an inode to sleep, and to tell one of an earlier server from a later one, and nothing is locked inside it.
 type inodeTable struct {
 	mu       sync.RWMutex
 	numbers  *numbering
@@ -52,7 +52,7 @@ type inodeTable struct {
 	byReal map[lockmgr.InodeID]*inode
 	pins   map[lockmgr.InodeID]int         // how many references the law has
 	lost   map[lockmgr.InodeID]*nodeRecord // inodes of an earlier server that were not found again
-	gone   map[uint64]*nodeRecord          // the same by node
+	gone   map[uint64]*nodeRecord          // the same by node, and those whose number is another one's by now
 	last   uint64                          // the last node id given
 	clock  uint64                          // counts references
 	ended  uint64                          // counts inodes that are not in use any more
@@ -98,6 +98,14 @@ func (t *inodeTable) keep(fd int, st *unix.Stat_t) *inode {
 
 // intern finds or makes the inode and counts the reference.
 func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode {
+	t.mu.Lock()
+	t.outlive(fd, st)
+	t.mu.Unlock()
+	return t.refind(fd, st, count)
+}
+
+// refind is intern where an inode of an earlier server with this number is known to be this one.
+func (t *inodeTable) refind(fd int, st *unix.Stat_t, count func(*inode)) *inode {
 	ino := t.numbers.of(realID(st))
 	t.mu.Lock()
 	real := t.wakeWith(fd, st)
@@ -116,6 +124,17 @@ func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode 
 		unix.Close(fd)
 	}
 	return n
+}
+
+// outlive tells an inode of an earlier server, that was not found again, from another one that has its number by now. Caller holds t.mu.
+func (t *inodeTable) outlive(fd int, st *unix.Stat_t) {
+	if len(t.lost) == 0 {
+		return
+	}
+	real := realID(st)
+	if rec := t.lost[real]; rec != nil && !rec.mayBe(fd, st) {
+		delete(t.lost, real)
+	}
 }
 
 // enter gives a new inode its node, which is the one it had if it was lost. Caller holds t.mu.
@@ -171,7 +190,9 @@ func (t *inodeTable) forgetLost(id, n uint64) {
 		return
 	}
 	if rec.lookups -= min(n, rec.lookups); rec.lookups == 0 {
-		delete(t.lost, rec.real())
+		if t.lost[rec.real()] == rec {
+			delete(t.lost, rec.real())
+		}
 		delete(t.gone, id)
 		t.remains.drop(rec)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -237,6 +238,20 @@ func (rec *nodeRecord) where() (dir uint64, name string, ok bool) {
 		return 0, "", false
 	}
 	return rec.dir, rec.name.String(), true
+}
+
+// mayBe reports whether an inode of the record's number, which was not found where the record says, can be the record's own, and is not a later one: that
+// was born after the kernel was last given a reference to this one, when this one was there. Where the file system does not know when, only the type
+// can tell. Where the clock was set back it may say no too often: then the kernel is given another node.
+func (rec *nodeRecord) mayBe(fd int, st *unix.Stat_t) bool {
+	if st.Mode&unix.S_IFMT != rec.mode {
+		return false
+	}
+	var about unix.Statx_t
+	if unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &about) != nil || about.Mask&unix.STATX_BTIME == 0 {
+		return true
+	}
+	return time.Unix(about.Btime.Sec, int64(about.Btime.Nsec)).UnixMilli() <= rec.answered
 }
 
 // left are the nodes that an earlier server left, which is dead by now; the others are free.

@@ -207,6 +207,18 @@ func kept(t *testing.T, fs *FS, fh uint64) Kept {
 	return k.Kept
 }
 
+// lookedUp is the node of an entry, which the kernel has one more reference to.
+func lookedUp(t *testing.T, fs *FS, in uint64, name string) uint64 {
+	t.Helper()
+	h, out := rootHeader, fuse.EntryOut{}
+	h.NodeId = in
+	if st := fs.Lookup(nil, &h, name, &out); !st.Ok() {
+		t.Fatal(name, st)
+	}
+	fs.inodes.answered(out.NodeId, in, name)
+	return out.NodeId
+}
+
 // The nodes that the kernel knows mean the same inodes afterwards, also those of which the name is stale if a handle is open.
 func TestInheritNodes(t *testing.T) {
 	fs, _ := newFS(t)
@@ -214,13 +226,7 @@ func TestInheritNodes(t *testing.T) {
 	run(t, dir, `mkdir d; echo f > d/f; echo g > g; echo h > h`)
 	look := func(in uint64, name string) uint64 {
 		t.Helper()
-		h, out := rootHeader, fuse.EntryOut{}
-		h.NodeId = in
-		if st := fs.Lookup(nil, &h, name, &out); !st.Ok() {
-			t.Fatal(name, st)
-		}
-		fs.inodes.answered(out.NodeId, in, name)
-		return out.NodeId
+		return lookedUp(t, fs, in, name)
 	}
 	d := look(fuse.FUSE_ROOT_ID, "d")
 	f, g, h := look(d, "f"), look(fuse.FUSE_ROOT_ID, "g"), look(fuse.FUSE_ROOT_ID, "h")
@@ -253,5 +259,51 @@ func TestInheritNodes(t *testing.T) {
 	last, _ := successor(t, after, nil)
 	if n := last.inodes.count(); n > 2 { // g is kept by its handle only
 		t.Errorf("%d inodes are left of those that were forgotten", n)
+	}
+}
+
+// An inode that the kernel forgot while no server heard it has no part in a later one of its number: that is another node, and the next server finds
+// it as what it is.
+func TestNumberOfForgottenUsedAgain(t *testing.T) {
+	for name, make := range map[string]string{"of another type": `mkdir old`, "born later": `touch old`} {
+		t.Run(name, func(t *testing.T) {
+			fs, _ := newFS(t)
+			dir := fs.Root.Name()
+			run(t, dir, make)
+			before := lookedUp(t, fs, fuse.FUSE_ROOT_ID, "old")
+			record := fs.inodes.node(before).record
+			record.answered -= 1000 // file systems have coarse clocks
+			run(t, dir, `rm -r old; touch new`)
+			fd, st, err := statAt(int(fs.Root.Fd()), "new")
+			if err != nil {
+				t.Fatal(err)
+			}
+			unix.Close(fd)
+			record.ino = st.Ino // as the file system would number it if nobody had the old one open
+			fs, _ = successor(t, fs, nil)
+			node := lookedUp(t, fs, fuse.FUSE_ROOT_ID, "new")
+			if node == before {
+				t.Error("the new file is the node of the old one")
+			}
+			fs, _ = successor(t, fs, nil)
+			if n := fs.inodes.node(node); n == nil || n.mode != unix.S_IFREG {
+				t.Errorf("the next server finds %+v", n)
+			}
+		})
+	}
+}
+
+// What a rename is taken back of is found by the server that takes it back.
+func TestTakenBackIsFound(t *testing.T) {
+	fs, _ := newFS(t)
+	dir := fs.Root.Name()
+	run(t, dir, `touch a`)
+	node := lookedUp(t, fs, fuse.FUSE_ROOT_ID, "a")
+	request := raw(opRename2, fuse.RenameIn{Newdir: fuse.FUSE_ROOT_ID, Flags: unix.RENAME_NOREPLACE}, "a", "new")
+	fs.Begin(request)
+	run(t, dir, `mv a new`)
+	fs, _ = successor(t, fs, nil, sentAgain(request))
+	if fs.inodes.node(node) == nil {
+		t.Error("it is lost")
 	}
 }

@@ -166,8 +166,12 @@ func startAsHelper(t testing.TB, cmd *exec.Cmd, name string) *helper {
 	}
 	go func() {
 		defer close(h.lines)
-		for scan := bufio.NewScanner(stdout); scan.Scan(); {
-			h.lines <- scan.Text()
+		for said := bufio.NewReader(stdout); ; {
+			line, err := said.ReadString('\n')
+			if err != nil {
+				return
+			}
+			h.lines <- strings.TrimSuffix(line, "\n")
 		}
 	}()
 	t.Cleanup(h.kill)
