@@ -12,7 +12,7 @@ import (
 // dirStream lists a directory. Its offsets are those of the real file system, so a
 // cookie stays valid as long as it does there.
 type dirStream struct {
-	mu      sync.Mutex // guards the rest; lockmgr is asked with it taken
+	mu      sync.Mutex // guards the rest; lockmgr is asked with it taken, and inodeTable.mu is taken in it
 	fd      int
 	dev     uint64 // device of the directory
 	numbers *numbering
@@ -52,6 +52,38 @@ func (fs *FS) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fus
 // ReadDir lists a directory: of the locks, those that are held show to their owners and
 // to who watches the directory, and those that are on their way out to nobody.
 func (fs *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return fs.listing(in, func(_ *handle, e *fuse.DirEntry) bool { return out.AddDirEntry(*e) })
+}
+
+// ReadDirPlus is ReadDir, and looks the entries up as well, which saves who asks about each of them as many questions.
+func (fs *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return fs.listing(in, func(h *handle, e *fuse.DirEntry) bool {
+		entry := out.AddDirLookupEntry(*e)
+		if entry != nil {
+			fs.lookUpListed(h.node, e.Name, entry)
+		}
+		return entry != nil
+	})
+}
+
+// lookUpListed is Lookup for an entry that is being listed. A zero entry says that it must be asked for, as for locks, which look different to
+// everybody, and where descriptors run short.
+func (fs *FS) lookUpListed(dir *inode, name string, out *fuse.EntryOut) {
+	if name == "." || name == ".." || fs.Locks.Policy().IsLock(name) || fs.inodes.crowded() {
+		return
+	}
+	var st *unix.Stat_t
+	fd, err := fs.pressure.try(func() (fd int, err error) {
+		fd, st, err = statChild(dir, name)
+		return fd, err
+	})
+	if err == nil {
+		fs.found(fs.entry(fd, st, out), name)
+	}
+}
+
+// listing adds what shows of a directory to an answer, from the offset on that is asked for until add says that there is no room.
+func (fs *FS) listing(in *fuse.ReadIn, add func(h *handle, e *fuse.DirEntry) bool) fuse.Status {
 	h := fs.handles.file(in.Fh)
 	if h == nil || h.dir == nil {
 		return fuse.OK
@@ -65,7 +97,7 @@ func (fs *FS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList
 		others := listed
 		listed = func(name string) bool { return name != ControlDir && others(name) } // there may be a real one (ledger.go)
 	}
-	return status(h.dir.list(in.Offset, listed, out))
+	return status(h.dir.list(in.Offset, listed, func(e *fuse.DirEntry) bool { return add(h, e) }))
 }
 
 // lists reports whether a name shows to who lists its directory.
@@ -101,8 +133,8 @@ func (fs *FS) watches(who lockmgr.Identity, dir *inode) bool {
 	return dev != 0 && who.Known() && fs.Callers.Watches(who, dev, dir.ino)
 }
 
-// list adds entries from offset on until out is full or there are no more.
-func (s *dirStream) list(offset uint64, listed func(string) bool, out *fuse.DirEntryList) error {
+// list adds entries from offset on until there is no room or there are no more.
+func (s *dirStream) list(offset uint64, listed func(string) bool, add func(*fuse.DirEntry) bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if offset != s.next || offset == 0 {
@@ -113,11 +145,11 @@ func (s *dirStream) list(offset uint64, listed func(string) bool, out *fuse.DirE
 	}
 	for {
 		for len(s.entries) > 0 {
-			e := s.entries[0]
-			if listed(e.Name) && !out.AddDirEntry(e) {
+			e := &s.entries[0]
+			if listed(e.Name) && !add(e) {
 				return nil
 			}
-			s.entries, s.next = s.entries[1:], e.Off
+			s.next, s.entries = e.Off, s.entries[1:]
 		}
 		if more, err := s.fill(); err != nil || !more {
 			return err

@@ -198,6 +198,13 @@ func (t *inodeTable) forgetLost(id, n uint64) {
 	}
 }
 
+// crowded reports whether there are more inodes than enough.
+func (t *inodeTable) crowded() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.awake() > t.pressure.most
+}
+
 // answered counts a reference that the kernel is about to have, for a later server.
 func (t *inodeTable) answered(id, dir uint64, name string) {
 	t.mu.Lock()

@@ -2,6 +2,7 @@ package fsnode
 
 import (
 	"bytes"
+	"iter"
 	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -176,6 +177,21 @@ func (r response) gives(op uint32) (node, fh uint64) {
 		return 0, at(outHeaderSize)
 	}
 	return 0, 0
+}
+
+// lookedUp are the entries of a directory to which an answer to READDIRPLUS gives the kernel a reference each; more than one may be to one node.
+func (r response) lookedUp() iter.Seq2[uint64, string] {
+	return func(yield func(node uint64, name string) bool) {
+		if !r.ok() {
+			return
+		}
+		listed, entries, _ := fuse.ParseDirLookupEntries(r[outHeaderSize:])
+		for i, e := range entries {
+			if e.NodeId >= firstNode && !yield(e.NodeId, listed[i].Name) {
+				return
+			}
+		}
+	}
 }
 
 // Answer makes an answer that has nothing but a status, and a number that some have.

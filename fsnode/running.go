@@ -191,6 +191,10 @@ func (fs *FS) Answering(r Request, run *running, answer []byte) {
 		fs.handles.keep(fh, fs.Keeper)
 	}
 	switch op {
+	case opReaddirplus: // sent again these references are counted twice, until recount finds that out
+		for node, name := range out.lookedUp() {
+			fs.inodes.answered(node, r.header().NodeId, name)
+		}
 	case opRename, opRename2:
 		if out.ok() {
 			fs.renamed(r)

@@ -173,3 +173,18 @@ func mountSeen(t *run, m *mount, inside *insider) {
 		t.Error("what is made inside is not there")
 	}
 }
+
+// A directory that was unmounted can be mounted over again at once, though its arbiter may need a moment to end.
+func TestMountAgainAtOnce(t *testing.T) {
+	m := newMount(t)
+	shell(t, m.dir, `for i in $(seq 2000); do : > file-$i; done`)
+	for range 5 {
+		if out, err := m.command("ls", "-l", m.dir).CombinedOutput(); err != nil {
+			t.Fatalf("ls: %v\n%s", err, out)
+		}
+		if out, err := m.unmount(); err != nil {
+			t.Fatalf("unmount: %v\n%s", err, out)
+		}
+		m.start(t)
+	}
+}

@@ -125,3 +125,26 @@ func mustContinue(t *testing.T, m *mount, before map[string]bool, rest []dirEntr
 		}
 	}
 }
+
+// What is told of entries while they are listed is what a stat of each says below.
+func TestListedAndLookedUp(t *testing.T) {
+	m := newMount(t)
+	shell(t, m.dir, `mkdir d; for i in $(seq 300); do echo $i > file-$i; done; ln file-1 hard; ln -s file-1 symbolic; mkfifo pipe; chmod 640 file-2; touch -d @1000000000.5 file-3`)
+	for range 2 { // the second time what was told is believed
+		for _, e := range listing(t, m.dir) {
+			if e.name == ".." {
+				continue
+			}
+			var here, below unix.Stat_t
+			if err := unix.Lstat(m.path(e.name), &here); err != nil {
+				t.Fatal(e.name, err)
+			}
+			if err := unix.Lstat(m.pathBelow(e.name), &below); err != nil {
+				t.Fatal(e.name, err)
+			}
+			if here.Dev = below.Dev; here != below {
+				t.Errorf("%s is %+v, want %+v", e.name, here, below)
+			}
+		}
+	}
+}

@@ -111,14 +111,13 @@ func (l *link) receiveDescriptor() (int, error) {
 // fuseOptions are what is agreed upon with the kernel.
 func fuseOptions(o Options, source *os.File) *fuse.MountOptions {
 	return &fuse.MountOptions{
-		Name:               "sessionlockfs",
-		MaxWrite:           fsnode.MaxRequest,
-		MaxBackground:      64,
-		DisableReadDirPlus: true,
-		ExtraCapabilities:  capabilities,
-		EnableAcl:          checked(o), // the kernel checks permissions, with the access control lists
-		IDMappedMount:      forAll(),   // containers with user namespaces may map the owners of root's mount
-		MaxStackDepth:      stackDepth(source),
+		Name:              "sessionlockfs",
+		MaxWrite:          fsnode.MaxRequest,
+		MaxBackground:     64,
+		ExtraCapabilities: capabilities,
+		EnableAcl:         checked(o), // the kernel checks permissions, with the access control lists
+		IDMappedMount:     forAll(),   // containers with user namespaces may map the owners of root's mount
+		MaxStackDepth:     stackDepth(source),
 	}
 }
 
@@ -134,7 +133,8 @@ func stackDepth(source *os.File) int {
 
 // capabilities are what we ask the kernel for: to leave it to us to take set-id bits away (without
 // that every write asks for security.capability first), also with a change of the access control
-// list; and to leave the umask to us, which does not count where a directory has a default ACL.
+// list; to leave the umask to us, which does not count where a directory has a default ACL; and to
+// have entries looked up while they are listed where somebody asks about them one by one.
 const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT | fuse.CAP_DONT_MASK
 
 func checkDevice() error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +99,12 @@ func arbitrate(source *os.File) error {
 		return &Refusal{Cause: Taken, What: source.Name() + " is in the sessionlockfs mount " + e.Mountpoint,
 			Advice: "that arbitrates it already"}
 	}
-	if err := arbitrateOne(int(source.Fd()), source.Name(), unix.LOCK_EX); err != nil {
+	err := arbitrateOne(int(source.Fd()), source.Name(), unix.LOCK_EX)
+	for end := time.Now().Add(patience); err != nil && time.Now().Before(end); { // one that was unmounted just now lets go soon
+		time.Sleep(pause)
+		err = arbitrateOne(int(source.Fd()), source.Name(), unix.LOCK_EX)
+	}
+	if err != nil {
 		return err
 	}
 	return arbitrateAbove(source)
