@@ -45,7 +45,7 @@ func newPressure() *pressure {
 	_ = unix.Getrlimit(unix.RLIMIT_NOFILE, &limit)
 	all := int(min(limit.Cur, 1<<30))
 	return &pressure{
-		last: all - min(reserved, all/8), most: all * 2 / 5, bedtime: all / 5,
+		last: all - min(reserved, all/8), most: all * 3 / 5, bedtime: all / 5,
 		urgent: make(chan struct{}, 1), crowd: make(chan struct{}, 1),
 		closed: make(chan struct{}), freed: make(chan struct{}),
 	}
