@@ -60,25 +60,28 @@ func (fs *FS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 	return fs.listing(in, func(h *handle, e *fuse.DirEntry) bool {
 		entry := out.AddDirLookupEntry(*e)
 		if entry != nil {
-			fs.lookUpListed(h.node, e.Name, entry)
+			fs.lookUpListed(h.node, e, entry)
 		}
 		return entry != nil
 	})
 }
 
-// lookUpListed is Lookup for an entry that is being listed. A zero entry says that it must be asked for, as for locks, which look different to
-// everybody, and where descriptors run short.
-func (fs *FS) lookUpListed(dir *inode, name string, out *fuse.EntryOut) {
-	if name == "." || name == ".." || fs.Locks.Policy().IsLock(name) || fs.inodes.crowded() {
+// lookUpListed is Lookup for an entry that is being listed. A zero entry tells nothing of it: what the kernel was told just now it knows, locks look
+// different to everybody, and descriptors may run short.
+func (fs *FS) lookUpListed(dir *inode, e *fuse.DirEntry, out *fuse.EntryOut) {
+	switch {
+	case e.Name == "." || e.Name == ".." || fs.Locks.Policy().IsLock(e.Name):
+		return
+	case fs.inodes.crowded() || fs.inodes.toldWithin(fs.CacheTime/2, lockmgr.InodeID{Dev: dir.real.Dev, Ino: e.Ino}):
 		return
 	}
 	var st *unix.Stat_t
 	fd, err := fs.pressure.try(func() (fd int, err error) {
-		fd, st, err = statChild(dir, name)
+		fd, st, err = statChild(dir, e.Name)
 		return fd, err
 	})
 	if err == nil {
-		fs.found(fs.entry(fd, st, out), name)
+		fs.found(fs.entry(fd, st, out), e.Name)
 	}
 }
 

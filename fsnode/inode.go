@@ -205,6 +205,14 @@ func (t *inodeTable) crowded() bool {
 	return t.awake() > t.pressure.most
 }
 
+// toldWithin reports whether the kernel was given a reference to an inode in the last while, and has not forgotten it.
+func (t *inodeTable) toldWithin(while time.Duration, real lockmgr.InodeID) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := t.byReal[real]
+	return n != nil && n.lookups > 0 && n.record != nil && time.Now().UnixMilli()-n.record.answered < while.Milliseconds()
+}
+
 // answered counts a reference that the kernel is about to have, for a later server.
 func (t *inodeTable) answered(id, dir uint64, name string) {
 	t.mu.Lock()

@@ -134,7 +134,7 @@ func (fs *FS) relieve() {
 			last = fs.prune(0)
 		case <-fs.pressure.crowd:
 			if !last.resting(fs.inodes.endedSoFar()) {
-				last = fs.prune(fs.pressure.most / 4)
+				last = fs.prune(fs.pressure.most * 3 / 4)
 			}
 		}
 	}
