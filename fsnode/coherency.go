@@ -28,6 +28,7 @@ func (fs *FS) Connected(k kernel, init *fuse.InitIn) {
 	if init.Flags&fuse.CAP_SETXATTR_EXT != 0 {
 		fs.setxattrSize = 16
 	}
+	fs.pressure.useless.Store(k.PruneNotify(nil) == fuse.ENOSYS)
 	go fs.relieve()
 }
 

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
@@ -13,11 +14,8 @@ import (
 func TestReadDirPlus(t *testing.T) {
 	fs, _ := newFS(t)
 	run(t, fs.Root.Name(), `echo a > a; ln a b; mkdir dir; ln -s a link; touch x.lock; mkdir .sessionlockfs`)
-	var opened fuse.OpenOut
-	if st := fs.OpenDir(nil, &fuse.OpenIn{InHeader: rootHeader}, &opened); !st.Ok() {
-		t.Fatal(st)
-	}
-	answer, nodes := listPlus(t, fs, opened.Fh)
+	answer, nodes, run := listPlus(t, fs)
+	fs.End(run)
 	if got, want := slices.Sorted(maps.Keys(nodes)), []string{"a", "b", "dir", "link"}; !slices.Equal(got, want) {
 		t.Errorf("looked up: %q, want %q", got, want)
 	}
@@ -47,10 +45,38 @@ func TestReadDirPlus(t *testing.T) {
 	}
 }
 
-// listPlus answers a READDIRPLUS, and gives the nodes of what was looked up.
-func listPlus(t *testing.T, fs *FS, fh uint64) (answer response, nodes map[string]uint64) {
+// What was looked up for an answer that did not get out is not counted.
+func TestReadDirPlusUnanswered(t *testing.T) {
+	fs, _ := newFS(t)
+	run(t, fs.Root.Name(), `echo a > a; ln a b; mkdir dir`)
+	known := lookedUp(t, fs, fuse.FUSE_ROOT_ID, "dir")
+	fs.inodes.node(known).record.answered -= 2000 // or it were not looked up again
+	_, nodes, running := listPlus(t, fs)
+	next, _ := successor(t, fs, nil, sentAgain(raw(opReaddirplus, fuse.ReadIn{})))
+	if running.unique != 0 {
+		t.Error("the request is still under way")
+	}
+	if next.inodes.node(nodes["a"]) != nil {
+		t.Error("a is known")
+	}
+	last, _ := successor(t, next, nil)
+	if last.inodes.node(known) == nil {
+		t.Error("the reference that the kernel has was taken back")
+	}
+	if last.Forget(known, 1); last.inodes.node(known) != nil {
+		t.Error("a reference is left that the kernel does not have")
+	}
+}
+
+// listPlus makes the answer to a READDIRPLUS, and gives the nodes of what was looked up.
+func listPlus(t *testing.T, fs *FS) (answer response, nodes map[string]uint64, run *running) {
 	t.Helper()
-	in := fuse.ReadIn{InHeader: rootHeader, Fh: fh, Size: 4096}
+	fs.CacheTime = time.Second
+	var opened fuse.OpenOut
+	if st := fs.OpenDir(nil, &fuse.OpenIn{InHeader: rootHeader}, &opened); !st.Ok() {
+		t.Fatal(st)
+	}
+	in := fuse.ReadIn{InHeader: rootHeader, Fh: opened.Fh, Size: 4096}
 	answer = make(response, outHeaderSize+int(in.Size))
 	out := fuse.NewDirEntryList(answer[outHeaderSize:], 0)
 	if st := fs.ReadDirPlus(nil, &in, out); !st.Ok() {
@@ -58,12 +84,11 @@ func listPlus(t *testing.T, fs *FS, fh uint64) (answer response, nodes map[strin
 	}
 	answer = answer[:outHeaderSize+len(out.Bytes())]
 	r := raw(opReaddirplus, in)
-	run := fs.Begin(r)
+	run = fs.Begin(r)
 	fs.Answering(r, run, answer)
-	fs.End(run)
 	nodes = map[string]uint64{}
 	for node, name := range answer.lookedUp() {
 		nodes[name] = node
 	}
-	return answer, nodes
+	return answer, nodes, run
 }

@@ -59,7 +59,7 @@ type Config struct {
 // FS serves one mount. Its methods are called by many goroutines at once; what they
 // share is in inodeTable and handleTable, each with its own lock, and in lockmgr.
 //
-// Lock order: a turn of lockmgr, then lockmgr's own mutex, then inodeTable.mu or
+// Lock order: a turn of lockmgr or dirStream.mu, then lockmgr's own mutex, then inodeTable.mu or
 // handleTable.mu, which are never held together.
 type FS struct {
 	fuse.RawFileSystem

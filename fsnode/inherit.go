@@ -49,6 +49,7 @@ func (fs *FS) Inherit(kept []Kept, again []Request, complete bool) (answers map[
 		run.end()
 	}
 	fs.findAll() // what was moved back
+	fs.inheritPassages()
 	fs.before = fs.inodes.inherited()
 	return answers
 }
@@ -70,10 +71,11 @@ func (fs *FS) Settled(i Inherited) { i.run.end() }
 // inheritNodes finds the inodes again, each by the name it had last. What was moved past the mount meanwhile is lost (ESTALE)
 // until the kernel finds it by a name.
 func (fs *FS) inheritNodes(unanswered []*running) {
-	given := map[uint64]uint64{}
+	given, listers := map[uint64]uint64{}, map[uint64]bool{}
 	for _, run := range unanswered {
 		given[run.node]++
 		run.node = 0 // or who comes after us would take it back again
+		listers[run.unique] = true
 	}
 	records := fs.Remains.left()
 	t := fs.inodes
@@ -81,6 +83,7 @@ func (fs *FS) inheritNodes(unanswered []*running) {
 	t.last = max(t.last, atomic.LoadUint64(&fs.Remains.head.lastNode))
 	for _, rec := range records {
 		rec.lookups -= min(given[rec.id], rec.lookups)
+		rec.unlist(listers)
 		if rec.lookups == 0 {
 			if rec.passage != 0 { // nobody was answered with it
 				fs.kernel.CloseBacking(rec.passage)
@@ -96,18 +99,12 @@ func (fs *FS) inheritNodes(unanswered []*running) {
 }
 
 // lose enters an inode that is not found yet. Of two records of one number the older one is of an inode that is gone: its FORGET
-// was taken by a server that died, and is not sent again. Caller holds t.mu.
+// was taken by a server that died, and is not sent again, or the kernel still refers to what was deleted past the mount. Caller holds t.mu.
 func (t *inodeTable) lose(rec *nodeRecord) {
-	real := rec.real()
-	if other := t.lost[real]; other != nil {
-		if other.id > rec.id {
-			rec, other = other, rec
-		}
-		delete(t.gone, other.id)
-		t.remains.drop(other)
-	}
-	t.lost[real] = rec
 	t.gone[rec.id] = rec
+	if other := t.lost[rec.real()]; other == nil || other.id < rec.id {
+		t.lost[rec.real()] = rec
+	}
 }
 
 // findAll looks for all inodes that are not found yet.
@@ -148,14 +145,18 @@ func (fs *FS) findAgain(id uint64, tried map[uint64]bool) *inode {
 		unix.Close(fd)
 		return nil
 	}
-	return fs.found(fs.inodes.refind(fd, st, func(*inode) {}), name)
+	return fs.found(fs.inodes.refind(fd, st), name)
 }
 
-// lostNode is the record of an inode that was not found again.
+// lostNode is the record of an inode that may be found again; nil if there is none.
 func (t *inodeTable) lostNode(id uint64) *nodeRecord {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.gone[id]
+	rec := t.gone[id]
+	if rec == nil || t.lost[rec.real()] != rec {
+		return nil
+	}
+	return rec
 }
 
 // Lost reports whether a request is about an inode that was not found again.
@@ -188,7 +189,6 @@ func (fs *FS) inheritHandles(kept []Kept, unanswered []*running) {
 		}
 		fs.Keeper.Drop(k.Fh)
 	}
-	fs.inheritPassages()
 }
 
 // foundByHandle makes an inode out of an open descriptor of it.
@@ -206,5 +206,5 @@ func (fs *FS) foundByHandle(id uint64, fd int) *inode {
 		return nil
 	}
 	_, name, _ := rec.where()
-	return fs.found(fs.inodes.refind(path, st, func(*inode) {}), name)
+	return fs.found(fs.inodes.refind(path, st), name)
 }

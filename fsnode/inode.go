@@ -98,16 +98,21 @@ func (t *inodeTable) keep(fd int, st *unix.Stat_t) *inode {
 
 // intern finds or makes the inode and counts the reference.
 func (t *inodeTable) intern(fd int, st *unix.Stat_t, count func(*inode)) *inode {
-	t.mu.Lock()
-	t.outlive(fd, st)
-	t.mu.Unlock()
-	return t.refind(fd, st, count)
-}
-
-// refind is intern where an inode of an earlier server with this number is known to be this one.
-func (t *inodeTable) refind(fd int, st *unix.Stat_t, count func(*inode)) *inode {
 	ino := t.numbers.of(realID(st))
 	t.mu.Lock()
+	t.supersede(fd, st)
+	return t.settleIn(fd, st, ino, count)
+}
+
+// refind is intern where an inode of an earlier server with this number is known to be this one, for no reference.
+func (t *inodeTable) refind(fd int, st *unix.Stat_t) *inode {
+	ino := t.numbers.of(realID(st))
+	t.mu.Lock()
+	return t.settleIn(fd, st, ino, func(*inode) {})
+}
+
+// settleIn does what both have in common. Caller holds t.mu, which is given up.
+func (t *inodeTable) settleIn(fd int, st *unix.Stat_t, ino uint64, count func(*inode)) *inode {
 	real := t.wakeWith(fd, st)
 	n, known := t.byReal[real]
 	if !known {
@@ -126,8 +131,8 @@ func (t *inodeTable) refind(fd int, st *unix.Stat_t, count func(*inode)) *inode 
 	return n
 }
 
-// outlive tells an inode of an earlier server, that was not found again, from another one that has its number by now. Caller holds t.mu.
-func (t *inodeTable) outlive(fd int, st *unix.Stat_t) {
+// supersede has an inode of an earlier server that was not found again stay lost, if another one has its number by now. Caller holds t.mu.
+func (t *inodeTable) supersede(fd int, st *unix.Stat_t) {
 	if len(t.lost) == 0 {
 		return
 	}
@@ -205,6 +210,9 @@ func (t *inodeTable) crowded() bool {
 	return t.awake() > t.pressure.most
 }
 
+// isAtHome reports whether an inode is on the root's own device.
+func (t *inodeTable) isAtHome(n *inode) bool { return n.real.Dev == t.numbers.home }
+
 // toldWithin reports whether the kernel was given a reference to an inode in the last while, and has not forgotten it.
 func (t *inodeTable) toldWithin(while time.Duration, real lockmgr.InodeID) bool {
 	t.mu.RLock()
@@ -218,11 +226,17 @@ func (t *inodeTable) answered(id, dir uint64, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := t.byNode[id]; n != nil && n.record != nil {
-		n.record.lookups++
-		n.record.answered = time.Now().UnixMilli()
-		if name != "" {
-			n.record.move(dir, name)
-		}
+		n.record.answer(dir, name)
+	}
+}
+
+// listed is answered for an entry that is looked up while it is listed, by the request of this number.
+func (t *inodeTable) listed(id, dir uint64, name string, unique uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := t.byNode[id]; n != nil && n.record != nil {
+		n.record.answer(dir, name)
+		n.record.countListed(unique)
 	}
 }
 

@@ -182,7 +182,9 @@ func (t *inodeTable) prunable(kept int) []uint64 {
 			nodes = append(nodes, use{n.id, n.used})
 		}
 	}
+	others := t.awake() - len(nodes)
 	t.mu.RUnlock()
+	kept = max(0, kept-others)
 	slices.SortFunc(nodes, func(a, b use) int { return cmp.Compare(b.when, a.when) })
 	ids := make([]uint64, 0, len(nodes))
 	for _, n := range nodes[min(kept, len(nodes)):] {

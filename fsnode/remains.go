@@ -32,7 +32,7 @@ type Remains struct {
 }
 
 const (
-	remainsMagic   = 0x73_6c_66_73_01_00_00_05 // "slfs", and the version of what follows
+	remainsMagic   = 0x73_6c_66_73_01_00_00_06 // "slfs", and the version of what follows
 	maxNodes       = 1 << 21                   // more inodes than there can be descriptors; memory is taken as it is touched
 	maxRunning     = 1 << 12                   // requests; of one more nothing is kept
 	maxInitRequest = 256
@@ -62,7 +62,8 @@ type nodeRecord struct {
 	mode     uint32
 	place    uint32 // odd while dir and name change
 	passage  int32  // the kernel's number for the file while it reads and writes it itself; 0 for none
-	_        uint32
+	listed   uint32 // how many of lookups the answer to one request to list gave
+	lister   uint64 // the number of that request
 	answered int64  // when the kernel was last given a reference: Unix time, milliseconds
 	dir      uint64 // node of a directory that it is in, and under which name; 0 if that can't be told
 	name     shortName
@@ -200,7 +201,7 @@ func (r *Remains) keep(n *inode) *nodeRecord {
 		return nil
 	}
 	rec.dev, rec.ino, rec.seen, rec.mode = n.real.Dev, n.real.Ino, n.ino, n.mode
-	rec.lookups, rec.dir, rec.place, rec.passage = 0, 0, 0, 0
+	rec.lookups, rec.dir, rec.place, rec.passage, rec.listed, rec.lister = 0, 0, 0, 0, 0, 0
 	if n.id > atomic.LoadUint64(&r.head.lastNode) { // inodeTable.mu is taken
 		atomic.StoreUint64(&r.head.lastNode, n.id)
 	}
@@ -218,6 +219,33 @@ func (r *Remains) drop(rec *nodeRecord) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.free = append(r.free, uint32(slot))
+}
+
+// answer counts a reference that the kernel is about to have. Caller holds inodeTable.mu.
+func (rec *nodeRecord) answer(dir uint64, name string) {
+	rec.lookups++
+	rec.answered = time.Now().UnixMilli()
+	if name != "" {
+		rec.move(dir, name)
+	}
+}
+
+// countListed says that the last reference was given by a request to list. It is said when that is counted: whoever is killed in between leaves
+// one too many, and never too few. Caller holds inodeTable.mu.
+func (rec *nodeRecord) countListed(unique uint64) {
+	if rec.lister != unique {
+		rec.listed = 0
+		atomic.StoreUint64(&rec.lister, unique)
+	}
+	atomic.AddUint32(&rec.listed, 1)
+}
+
+// unlist takes back what a request gave that was not answered. Who dies at it leaves too many.
+func (rec *nodeRecord) unlist(unanswered map[uint64]bool) {
+	if listed := uint64(rec.listed); unanswered[rec.lister] {
+		rec.listed = 0
+		rec.lookups -= min(listed, rec.lookups)
+	}
 }
 
 // move tells where an inode is found. Caller holds inodeTable.mu.
@@ -242,13 +270,13 @@ func (rec *nodeRecord) where() (dir uint64, name string, ok bool) {
 
 // mayBe reports whether an inode of the record's number, which was not found where the record says, can be the record's own, and is not a later one: that
 // was born after the kernel was last given a reference to this one, when this one was there. Where the file system does not know when, only the type
-// can tell. Where the clock was set back it may say no too often: then the kernel is given another node.
+// can tell. Where the clock was set back, or is another machine's, it may say no too often: then the kernel is given another node.
 func (rec *nodeRecord) mayBe(fd int, st *unix.Stat_t) bool {
 	if st.Mode&unix.S_IFMT != rec.mode {
 		return false
 	}
 	var about unix.Statx_t
-	if unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_BTIME, &about) != nil || about.Mask&unix.STATX_BTIME == 0 {
+	if unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_BTIME, &about) != nil || about.Mask&unix.STATX_BTIME == 0 {
 		return true
 	}
 	return time.Unix(about.Btime.Sec, int64(about.Btime.Nsec)).UnixMilli() <= rec.answered

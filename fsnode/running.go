@@ -191,9 +191,9 @@ func (fs *FS) Answering(r Request, run *running, answer []byte) {
 		fs.handles.keep(fh, fs.Keeper)
 	}
 	switch op {
-	case opReaddirplus: // sent again these references are counted twice, until recount finds that out
+	case opReaddirplus:
 		for node, name := range out.lookedUp() {
-			fs.inodes.answered(node, r.header().NodeId, name)
+			fs.inodes.listed(node, r.header().NodeId, name, r.Unique())
 		}
 	case opRename, opRename2:
 		if out.ok() {

@@ -289,6 +289,10 @@ func TestNumberOfForgottenUsedAgain(t *testing.T) {
 			if n := fs.inodes.node(node); n == nil || n.mode != unix.S_IFREG {
 				t.Errorf("the next server finds %+v", n)
 			}
+			r := raw(opRead, fuse.ReadIn{})
+			if r.header().NodeId = before; !fs.Lost(r) {
+				t.Error("the old one is not lost to who still knows it")
+			}
 		})
 	}
 }

@@ -133,8 +133,7 @@ func stackDepth(source *os.File) int {
 
 // capabilities are what we ask the kernel for: to leave it to us to take set-id bits away (without
 // that every write asks for security.capability first), also with a change of the access control
-// list; to leave the umask to us, which does not count where a directory has a default ACL; and to
-// have entries looked up while they are listed where somebody asks about them one by one.
+// list; and to leave the umask to us, which does not count where a directory has a default ACL.
 const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT | fuse.CAP_DONT_MASK
 
 func checkDevice() error {

@@ -99,12 +99,7 @@ func arbitrate(source *os.File) error {
 		return &Refusal{Cause: Taken, What: source.Name() + " is in the sessionlockfs mount " + e.Mountpoint,
 			Advice: "that arbitrates it already"}
 	}
-	err := arbitrateOne(int(source.Fd()), source.Name(), unix.LOCK_EX)
-	for end := time.Now().Add(patience); err != nil && time.Now().Before(end); { // one that was unmounted just now lets go soon
-		time.Sleep(pause)
-		err = arbitrateOne(int(source.Fd()), source.Name(), unix.LOCK_EX)
-	}
-	if err != nil {
+	if err := arbitrateOne(int(source.Fd()), source.Name(), unix.LOCK_EX); err != nil {
 		return err
 	}
 	return arbitrateAbove(source)
@@ -137,14 +132,16 @@ func shareAbove(dir int, path string) error {
 	if err != nil {
 		return nil
 	}
-	err = arbitrateOne(fd, path, unix.LOCK_SH)
-	if err == nil {
+	if unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) == nil {
 		return nil
 	}
-	defer unix.Close(fd)
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil && !strings.HasPrefix(flockHolder(&st), ourName()+" (") {
-		return nil
+		return unix.Close(fd)
+	}
+	err = arbitrateOne(fd, path, unix.LOCK_SH)
+	if err != nil {
+		unix.Close(fd)
 	}
 	return err
 }
@@ -160,9 +157,13 @@ func sameInode(a, b int) bool {
 	return unix.Fstat(a, &x) == nil && unix.Fstat(b, &y) == nil && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
-// arbitrateOne takes one flock.
+// arbitrateOne takes one flock. An arbiter that was unmounted just now lets go soon.
 func arbitrateOne(dir int, path string, how int) error {
 	err := unix.Flock(dir, how|unix.LOCK_NB)
+	for end := time.Now().Add(patience); err == unix.EWOULDBLOCK && time.Now().Before(end); {
+		time.Sleep(pause)
+		err = unix.Flock(dir, how|unix.LOCK_NB)
+	}
 	if err == nil {
 		return nil
 	}
