@@ -178,7 +178,11 @@ func (s *dirStream) list(offset uint64, listed func(string) bool, add func(*fuse
 			added = true
 			s.next, s.entries = e.Off, s.entries[1:]
 		}
-		if more, err := s.fill(); err != nil && !added || !more {
+		more, err := s.fill()
+		if err != nil && added {
+			return nil
+		}
+		if err != nil || !more {
 			return err
 		}
 	}

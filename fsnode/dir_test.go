@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // What is looked up while it is listed is known to the next server, and forgotten when the kernel forgets it. Locks are not looked up: they look
@@ -65,6 +66,33 @@ func TestReadDirPlusUnanswered(t *testing.T) {
 	}
 	if last.Forget(known, 1); last.inodes.node(known) != nil {
 		t.Error("a reference is left that the kernel does not have")
+	}
+}
+
+// What was looked up before a listing breaks off is answered; the error is told to who goes on.
+func TestListingThatBreaks(t *testing.T) {
+	fs, _ := newFS(t)
+	dir := fs.Root.Name()
+	run(t, dir, `mkdir d; touch d/a`)
+	h := rootHeader
+	h.NodeId = lookedUp(t, fs, fuse.FUSE_ROOT_ID, "d")
+	var opened fuse.OpenOut
+	if st := fs.OpenDir(nil, &fuse.OpenIn{InHeader: h}, &opened); !st.Ok() {
+		t.Fatal(st)
+	}
+	s, added := fs.handles.file(opened.Fh).dir, 0
+	all := func(string) bool { return true }
+	add := func(*fuse.DirEntry) bool {
+		if added++; added == 1 {
+			run(t, dir, `rm -r d`)
+		}
+		return true
+	}
+	if err := s.list(0, all, add); err != nil || added != 3 {
+		t.Errorf("%d entries, %v", added, err)
+	}
+	if err := s.list(s.next, all, add); err != unix.ENOENT {
+		t.Errorf("going on: %v", err)
 	}
 }
 
