@@ -2,7 +2,9 @@ package integration
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -355,6 +357,55 @@ func TestHungServer(t *testing.T) {
 	started := time.Now()
 	m.waitSuccessor(t, server)
 	t.Logf("served again after %v", time.Since(started))
+}
+
+// Servers that die one after the other: calls wait, and then fail with EIO, and nobody reaches the bare directory. When it ends all goes on.
+func TestCrashLoop(t *testing.T) {
+	scenario{0, "servers die one after the other"}.once(t, func(r *run) {
+		m := newMount(r)
+		_, holder := m.processesOf(r)
+		failed := make(chan int, 1)
+		go func() {
+			var st unix.Stat_t
+			for calls := 1; ; calls++ {
+				if err := unix.Lstat(m.path(fmt.Sprint("nothing-", calls)), &st); err != unix.ENOENT {
+					if err != unix.EIO {
+						r.Errorf("call %d: %v", calls, err)
+					}
+					failed <- calls
+					return
+				}
+			}
+		}()
+		killed := 0
+		waitFor(r, "calls fail", waitDeadline, func() bool {
+			for _, pid := range childrenOf(holder) {
+				if syscall.Kill(pid, syscall.SIGKILL) == nil {
+					killed++
+				}
+			}
+			return len(failed) > 0
+		})
+		r.note("%d servers killed, call %d failed", killed, <-failed)
+		if !served(m.dir) {
+			r.Error("the directory is uncovered")
+		}
+		waitFor(r, "calls are answered again", waitDeadline, func() bool { return os.WriteFile(m.path("after"), nil, 0o644) == nil })
+	})
+}
+
+// childrenOf are the processes that a process has started and not buried.
+func childrenOf(pid int) (children []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		text, _ := os.ReadFile(list)
+		for _, word := range strings.Fields(string(text)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				children = append(children, child)
+			}
+		}
+	}
+	return children
 }
 
 // On a kernel that can't send requests again those under way fail, and everything else goes on.
