@@ -1,8 +1,13 @@
 package reclaim
 
 import (
+	"runtime"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -27,6 +32,7 @@ type waits struct {
 
 // patiently reads of a process what may wait for it, and gives up after a while; from then
 // on, until that reading comes back, it gives up at once. ok is false then, and if read fails.
+// A reading that is only slow, since others have the processors, is waited for.
 func patiently[T any](w *waits, pid int32, limit time.Duration, read func() (T, error)) (value T, ok bool) {
 	if w.hopeless(pid) {
 		return value, false
@@ -36,16 +42,25 @@ func patiently[T any](w *waits, pid int32, limit time.Duration, read func() (T, 
 		err   error
 	}
 	answers := make(chan answer, 1)
+	var reader atomic.Int32
 	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		reader.Store(int32(unix.Gettid()))
 		v, err := read()
 		answers <- answer{v, err}
 	}()
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	select {
-	case a := <-answers:
-		return a.value, a.err == nil
-	case <-timeout.C:
+	for end := time.Now().Add(mostStarved * limit); ; timeout.Reset(glances) {
+		select {
+		case a := <-answers:
+			return a.value, a.err == nil
+		case <-timeout.C:
+		}
+		if len(answers) == 0 && (asleep(reader.Load()) || time.Now().After(end)) {
+			break
+		}
 	}
 	w.giveUp(pid)
 	go func() {
@@ -53,6 +68,22 @@ func patiently[T any](w *waits, pid int32, limit time.Duration, read func() (T, 
 		w.cameBack(pid)
 	}()
 	return value, false
+}
+
+const (
+	// mostStarved is how many times as long we wait for a reading that waits for nothing but a processor.
+	mostStarved = 20
+	// glances are between two looks at such a reading.
+	glances = 10 * time.Millisecond
+)
+
+// asleep reports whether a thread of ours waits for something else than a processor. One of which nothing is known, as it has not begun, does not.
+func asleep(tid int32) bool {
+	if tid == 0 {
+		return false
+	}
+	st, err := readStat("/proc/self/task/" + strconv.Itoa(int(tid)) + "/stat")
+	return err != nil || st.state != 'R'
 }
 
 func (w *waits) hopeless(pid int32) bool {

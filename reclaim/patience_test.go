@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sessionlockfs/lockmgr"
 )
 
@@ -63,6 +65,32 @@ func TestShellInsideExec(t *testing.T) {
 		defer p.waits.mu.Unlock()
 		return p.waits.all == 0 && len(p.waits.stuck) == 0
 	})
+}
+
+// A reading that has too little of the processors is waited for, one that sleeps is not.
+func TestPatience(t *testing.T) {
+	const limit = 10 * time.Millisecond
+	w := waits{stuck: map[int32]int{}}
+	busy := func() (int, error) {
+		for end := time.Now().Add(5 * limit); time.Now().Before(end); {
+		}
+		return 7, nil
+	}
+	if got, ok := patiently(&w, 1, limit, busy); !ok || got != 7 {
+		t.Errorf("busy: %d, %t", got, ok)
+	}
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	sleeping := func() (int, error) { return unix.Read(pipe[0], make([]byte, 1)) }
+	began := time.Now()
+	if _, ok := patiently(&w, 1, limit, sleeping); ok || time.Since(began) > mostStarved*limit {
+		t.Errorf("asleep: %t after %v", ok, time.Since(began))
+	}
+	unix.Close(pipe[1]) // it comes back
+	until(t, "it can be asked again", func() bool { return !w.hopeless(1) })
+	unix.Close(pipe[0])
 }
 
 // inTime fails the test if something waits.
