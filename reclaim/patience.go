@@ -1,8 +1,10 @@
 package reclaim
 
 import (
+	"os"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +54,7 @@ func patiently[T any](w *waits, pid int32, limit time.Duration, read func() (T, 
 	}()
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
-	for end := time.Now().Add(mostStarved * limit); ; timeout.Reset(glances) {
+	for end := time.Now().Add(limit + starved); ; timeout.Reset(glances) {
 		select {
 		case a := <-answers:
 			return a.value, a.err == nil
@@ -71,19 +73,22 @@ func patiently[T any](w *waits, pid int32, limit time.Duration, read func() (T, 
 }
 
 const (
-	// mostStarved is how many times as long we wait for a reading that waits for nothing but a processor.
-	mostStarved = 20
+	// starved is how much longer we wait for a reading that waits for nothing but a processor.
+	starved = 2 * time.Second
 	// glances are between two looks at such a reading.
 	glances = 10 * time.Millisecond
 )
 
-// asleep reports whether a thread of ours waits for something else than a processor. One of which nothing is known, as it has not begun, does not.
+// asleep reports whether a thread of ours waits in a system call, for something else than a processor (proc_pid_syscall(5)): not while it is
+// "running", has not begun, or stands in futex(2), where the Go runtime keeps it until it is its turn.
 func asleep(tid int32) bool {
 	if tid == 0 {
 		return false
 	}
-	st, err := readStat("/proc/self/task/" + strconv.Itoa(int(tid)) + "/stat")
-	return err != nil || st.state != 'R'
+	text, err := os.ReadFile("/proc/self/task/" + strconv.Itoa(int(tid)) + "/syscall")
+	call, _, _ := strings.Cut(string(text), " ")
+	n, notNumber := strconv.Atoi(call)
+	return err != nil || notNumber == nil && n >= 0 && n != unix.SYS_FUTEX
 }
 
 func (w *waits) hopeless(pid int32) bool {

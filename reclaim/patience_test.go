@@ -85,7 +85,7 @@ func TestPatience(t *testing.T) {
 	}
 	sleeping := func() (int, error) { return unix.Read(pipe[0], make([]byte, 1)) }
 	began := time.Now()
-	if _, ok := patiently(&w, 1, limit, sleeping); ok || time.Since(began) > mostStarved*limit {
+	if _, ok := patiently(&w, 1, limit, sleeping); ok || time.Since(began) > starved {
 		t.Errorf("asleep: %t after %v", ok, time.Since(began))
 	}
 	unix.Close(pipe[1]) // it comes back
