@@ -172,10 +172,12 @@ func (s *dirStream) list(offset uint64, listed func(string) bool, add func(*fuse
 	for {
 		for len(s.entries) > 0 {
 			e := &s.entries[0]
-			if listed(e.Name) && !add(e) {
-				return nil
+			if listed(e.Name) {
+				if !add(e) {
+					return nil
+				}
+				added = true
 			}
-			added = true
 			s.next, s.entries = e.Off, s.entries[1:]
 		}
 		more, err := s.fill()
