@@ -74,13 +74,8 @@ func TestListingThatBreaks(t *testing.T) {
 	fs, _ := newFS(t)
 	dir := fs.Root.Name()
 	run(t, dir, `mkdir d; touch d/a`)
-	h := rootHeader
-	h.NodeId = lookedUp(t, fs, fuse.FUSE_ROOT_ID, "d")
-	var opened fuse.OpenOut
-	if st := fs.OpenDir(nil, &fuse.OpenIn{InHeader: h}, &opened); !st.Ok() {
-		t.Fatal(st)
-	}
-	s, added := fs.handles.file(opened.Fh).dir, 0
+	fh := openedDir(t, fs, lookedUp(t, fs, fuse.FUSE_ROOT_ID, "d"))
+	s, added := fs.handles.file(fh).dir, 0
 	all := func(string) bool { return true }
 	add := func(*fuse.DirEntry) bool {
 		if added++; added == 1 {
@@ -96,15 +91,22 @@ func TestListingThatBreaks(t *testing.T) {
 	}
 }
 
+// openedDir is the handle of a directory.
+func openedDir(t *testing.T, fs *FS, node uint64) (fh uint64) {
+	t.Helper()
+	in, out := fuse.OpenIn{InHeader: rootHeader}, fuse.OpenOut{}
+	in.NodeId = node
+	if st := fs.OpenDir(nil, &in, &out); !st.Ok() {
+		t.Fatal(st)
+	}
+	return out.Fh
+}
+
 // listPlus makes the answer to a READDIRPLUS, and gives the nodes of what was looked up.
 func listPlus(t *testing.T, fs *FS) (answer response, nodes map[string]uint64, run *running) {
 	t.Helper()
 	fs.CacheTime = time.Second
-	var opened fuse.OpenOut
-	if st := fs.OpenDir(nil, &fuse.OpenIn{InHeader: rootHeader}, &opened); !st.Ok() {
-		t.Fatal(st)
-	}
-	in := fuse.ReadIn{InHeader: rootHeader, Fh: opened.Fh, Size: 4096}
+	in := fuse.ReadIn{InHeader: rootHeader, Fh: openedDir(t, fs, fuse.FUSE_ROOT_ID), Size: 4096}
 	answer = make(response, outHeaderSize+int(in.Size))
 	out := fuse.NewDirEntryList(answer[outHeaderSize:], 0)
 	if st := fs.ReadDirPlus(nil, &in, out); !st.Ok() {

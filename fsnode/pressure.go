@@ -166,7 +166,6 @@ func (fs *FS) prune(kept int) pruning {
 	p.useless = fs.kernel.PruneNotify(ids) == fuse.ENOSYS
 	p.took = time.Since(p.started)
 	if p.useless {
-		fs.pressure.useless.Store(true)
 		fs.Log.Warn().Msg("this kernel can't be asked to forget inodes: walking more files than we may have descriptors gives EMFILE")
 	}
 	return p

@@ -28,12 +28,7 @@ func TestRecount(t *testing.T) {
 	nodes := map[string]uint64{}
 	look := func(fs *FS, name string) {
 		t.Helper()
-		var out fuse.EntryOut
-		if st := fs.Lookup(nil, &rootHeader, name, &out); !st.Ok() {
-			t.Fatal(name, st)
-		}
-		fs.inodes.answered(out.NodeId, fuse.FUSE_ROOT_ID, name)
-		nodes[name] = out.NodeId
+		nodes[name] = lookedUp(t, fs, fuse.FUSE_ROOT_ID, name)
 	}
 	for _, name := range []string{"forgotten", "known", "again", "lost"} {
 		look(fs, name)

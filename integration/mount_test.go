@@ -212,12 +212,32 @@ func (m *mount) server() server {
 	return s
 }
 
-// childOf is the first child of a process, or 0.
+// childOf is the first child of a process's first thread, or 0.
 func childOf(pid int) int {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	first, _, _ := strings.Cut(string(text), " ")
-	child, _ := strconv.Atoi(first)
-	return child
+	for _, child := range listedChildren(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) {
+		return child
+	}
+	return 0
+}
+
+// childrenOf are the children of all threads of a process.
+func childrenOf(pid int) (children []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, list := range lists {
+		children = append(children, listedChildren(list)...)
+	}
+	return children
+}
+
+// listedChildren are those of one thread (proc_tid_children(5)); none if it is gone.
+func listedChildren(path string) (children []int) {
+	text, _ := os.ReadFile(path)
+	for _, word := range strings.Fields(string(text)) {
+		if child, err := strconv.Atoi(word); err == nil {
+			children = append(children, child)
+		}
+	}
+	return children
 }
 
 // command runs as the one who mounts.

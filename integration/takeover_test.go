@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -392,20 +391,6 @@ func TestCrashLoop(t *testing.T) {
 		}
 		waitFor(r, "calls are answered again", waitDeadline, func() bool { return os.WriteFile(m.path("after"), nil, 0o644) == nil })
 	})
-}
-
-// childrenOf are the processes that a process has started and not buried.
-func childrenOf(pid int) (children []int) {
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	for _, list := range lists {
-		text, _ := os.ReadFile(list)
-		for _, word := range strings.Fields(string(text)) {
-			if child, err := strconv.Atoi(word); err == nil {
-				children = append(children, child)
-			}
-		}
-	}
-	return children
 }
 
 // On a kernel that can't send requests again those under way fail, and everything else goes on.
