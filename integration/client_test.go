@@ -31,6 +31,7 @@ type reply struct {
 	At    float64 `json:"at"` // when it ended, in milliseconds since the epoch
 	Error string  `json:"error"`
 	Code  string  `json:"code"`
+	Tries []try   `json:"tries"`
 
 	PID      int      `json:"pid"`
 	Lock     string   `json:"lock"`
@@ -46,10 +47,16 @@ type reply struct {
 	Stderr   string   `json:"stderr"`
 }
 
-// since says how long after a moment the command ended.
-func (rep reply) since(moment time.Time) time.Duration {
-	return time.Duration(rep.At*float64(time.Millisecond)) - time.Duration(moment.UnixNano())
+// try is an exclusive create of the lock that a command asked for.
+type try struct {
+	At   float64 `json:"at"`   // when it was asked for, in milliseconds since the epoch
+	Code string  `json:"code"` // "" if it was made
 }
+
+func moment(epochMS float64) time.Time { return time.UnixMicro(int64(epochMS * 1000)) }
+
+// since says how long after a moment the command ended.
+func (rep reply) since(start time.Time) time.Duration { return moment(rep.At).Sub(start) }
 
 func (rep reply) String() string {
 	if rep.OK {

@@ -22,9 +22,10 @@ func TestScenario01_TwoContainersContend(t *testing.T) {
 
 		waiting := b.begin(r, "acquire", ask(m, longWait))
 		m.waitContender(r, sessionLock, b.pid)
-		free := time.Now()
+		asked := time.Now()
 		a.must(r, "release", args{"lock": held.Lock})
-		mustWinSoon(r, "B", waiting.wait(r), free)
+		free := time.Now()
+		mustWinSoon(r, "B", waiting.wait(r), asked, free)
 		m.mustBeHeldBy(r, sessionLock, b.pid)
 	})
 }
@@ -40,7 +41,9 @@ func TestScenario02_ContainerOfHolderKilled(t *testing.T) {
 		m.mustBeHeldBy(r, sessionLock, a.pid)
 
 		killed := a.kill(r)
-		mustWinSoon(r, "B", waiting.wait(r), killed)
+		a.waitDead(r)
+		free := time.Now()
+		mustWinSoon(r, "B", waiting.wait(r), killed, free)
 		m.mustBeHeldBy(r, sessionLock, b.pid)
 	})
 }

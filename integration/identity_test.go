@@ -66,7 +66,9 @@ func TestScenario05_LegacyLockOfALivingHolder(t *testing.T) {
 		waiting := b.begin(r, "acquire", ask(m, longWait))
 		m.waitContender(r, sessionLock, b.pid)
 		killed := a.kill(r)
-		mustWinSoon(r, "B", waiting.wait(r), killed)
+		a.waitDead(r)
+		free := time.Now()
+		mustWinSoon(r, "B", waiting.wait(r), killed, free)
 		m.mustBeHeldBy(r, sessionLock, b.pid)
 	})
 }
@@ -101,6 +103,7 @@ func TestScenario09_HolderIsAZombie(t *testing.T) {
 		m.mustBeHeldBy(r, sessionLock, a.pid)
 		a.kill(r)
 		a.waitState(r, "Z")
+		a.waitDead(r)
 
 		won := b.do(r, "acquire", ask(m, longWait))
 		mustWinAtOnce(r, "B", won)

@@ -53,7 +53,8 @@ func TestScenario18_ProperLockfile(t *testing.T) {
 
 		contenders[0].must(r, "properLock", properLock(m))
 		killed := contenders[0].kill(r)
-		waitFor(r, "somebody takes it over", pollGap, func() bool { return contenders[1].do(r, "properLock", properLock(m)).OK })
+		contenders[0].waitDead(r)
+		mustWin(r, "somebody", contenders[1].do(r, "properLock", properLock(m)))
 		m.mustBeHeldBy(r, target+".lock", contenders[1].pid)
 		r.note("%d ms", time.Since(killed).Milliseconds())
 	})
@@ -83,7 +84,9 @@ func TestFsSafe(t *testing.T) {
 		contenders[0].must(r, "safeLock", lock(longWait))
 		waiting := contenders[1].begin(r, "safeLock", lock(longWait))
 		killed := contenders[0].kill(r)
-		mustWinSoon(r, "the other", waiting.wait(r), killed)
+		contenders[0].waitDead(r)
+		free := time.Now()
+		mustWinSoon(r, "the other", waiting.wait(r), killed, free)
 		m.mustBeHeldBy(r, target+".lock", contenders[1].pid)
 	})
 }

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // suite is what all tests share. TestMain sets it once, before the first test.
@@ -256,7 +259,13 @@ func statFields(pid int) []string {
 	return strings.Fields(after)
 }
 
+// isDead tells by a pidfd: a process whose first thread is a zombie may have others that have not ended yet.
 func isDead(pid int) bool {
-	state := processState(pid)
-	return state == 0 || state == 'Z' || state == 'X'
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return errors.Is(err, unix.ESRCH)
+	}
+	defer unix.Close(pidfd)
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+	return err == nil && n == 1
 }

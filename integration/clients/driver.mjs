@@ -5,13 +5,15 @@
 //   {"id":1,"op":"acquire","session":"/s/a.jsonl","timeoutMs":2500}
 //   {"id":1,"ok":true,"ms":3.2,"at":1700000000000.5,"lock":"l1"}
 //
-// "ms" is how long the command took, "at" when it ended (epoch milliseconds). Commands run side by side. A command
+// "ms" is how long the command took, "at" when it ended (epoch milliseconds). "tries" are the exclusive creates of the
+// lock meanwhile: "at", when one was asked for, and "code", how it was answered. Commands run side by side. A command
 // with "at" names where to run it: a worker thread or a child process made earlier. Ends when stdin does, so no
 // driver outlives its test.
 import fs from "node:fs";
 import path from "node:path";
 import readline from "node:readline";
 import { execFile, fork, spawn } from "node:child_process";
+import { syncBuiltinESMExports } from "node:module";
 import { isMainThread, parentPort, Worker } from "node:worker_threads";
 import { pathToFileURL } from "node:url";
 
@@ -39,6 +41,33 @@ function chooseChannel() {
 }
 
 const answer = chooseChannel();
+
+// ---- what clients try
+
+// Exclusive creates by anybody in this process, oldest first. How often a client was refused says what it met, whatever
+// else the machine has to do; how long it took does not.
+const creates = [];
+
+function noteCreates() {
+	const real = fs.promises.open;
+	fs.promises.open = async (file, flags, ...rest) => {
+		if (flags !== "wx") return await real(file, flags, ...rest);
+		const create = { name: path.basename(String(file)), at: now(), code: "" };
+		creates.push(create);
+		try {
+			return await real(file, flags, ...rest);
+		} catch (error) {
+			create.code = error.code;
+			throw error;
+		}
+	};
+	syncBuiltinESMExports();
+}
+
+function triesOf({ session, path: file }, since) {
+	const name = `${path.basename(session ?? file ?? "")}.lock`;
+	return creates.filter((create) => create.name === name && create.at >= since).map(({ at, code }) => ({ at, code }));
+}
 
 // ---- OpenClaw
 
@@ -201,18 +230,6 @@ const commands = {
 		return { ino: String(st.ino), size: Number(st.size), mode: Number(st.mode), mtimeNs: String(st.mtimeNs) };
 	},
 
-	// Tries without a pause until it wins; breathes now and then so that the driver still hears its test.
-	async tight({ path: file, untilMs }) {
-		for (let tries = 1; ; tries++) {
-			try {
-				const handle = await fs.promises.open(file, "wx");
-				return { handle: keep(handles, "h", handle), tries };
-			} catch (error) {
-				if (error.code !== "EEXIST" || now() > untilMs) throw error;
-			}
-		}
-	},
-
 	async bash({ script }) {
 		return await new Promise((resolve) => {
 			execFile("bash", ["-c", script], (error, stdout, stderr) => {
@@ -304,14 +321,14 @@ async function run(command) {
 		answer(await places.get(at).run({ id, op, ...args }));
 		return;
 	}
-	const started = performance.now();
+	const started = now();
 	const outcome = {};
 	try {
 		Object.assign(outcome, await commands[op](args), { ok: true });
 	} catch (error) {
 		Object.assign(outcome, { ok: false, error: String(error?.message ?? error), code: error?.code ?? "" });
 	}
-	answer({ id, ms: performance.now() - started, at: now(), ...outcome });
+	answer({ id, ms: now() - started, at: now(), tries: triesOf(args, started), ...outcome });
 }
 
 function listen() {
@@ -328,6 +345,7 @@ function listen() {
 
 if (options.title && isMainThread) process.title = "openclaw-gateway";
 if (options.noStartTime) hideStartTime();
+noteCreates();
 if (options.openclaw) await client();
 listen();
 answer({ ready: true, pid: process.pid });
