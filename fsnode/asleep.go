@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"slices"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -98,7 +97,7 @@ func (t *inodeTable) putToSleep(n *inode) (fd int) {
 		return -1
 	}
 	fd = n.fd
-	n.handle, n.fd, n.link = h, -1, ""
+	n.handle, n.fd = h, -1
 	t.remains.drop(n.record)
 	n.record = nil
 	t.asleep++
@@ -132,7 +131,7 @@ func (t *inodeTable) isNamed(dir *inode, name string, real lockmgr.InodeID) bool
 }
 
 func (t *inodeTable) wakened(n *inode, fd int) {
-	n.handle, n.fd, n.link = nil, fd, strconv.Itoa(fd)
+	n.handle, n.fd = nil, fd
 	t.asleep--
 }
 

@@ -83,7 +83,7 @@ func (fs *FS) Access(_ <-chan struct{}, in *fuse.AccessIn) fuse.Status {
 	if n == nil || n.isSymlink() {
 		return fuse.OK
 	}
-	return status(unix.Faccessat2(fs.proc, n.link, in.Mask, unix.AT_EACCESS))
+	return status(unix.Faccessat2(fs.proc, n.link(), in.Mask, unix.AT_EACCESS))
 }
 
 // Readlink reads a symbolic link.

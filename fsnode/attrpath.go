@@ -16,7 +16,7 @@ type attrPath struct {
 }
 
 // procPath leads to the inode of the descriptor, as long as it is no symbolic link.
-func (n *inode) procPath() string { return "/proc/self/fd/" + n.link }
+func (n *inode) procPath() string { return "/proc/self/fd/" + n.link() }
 
 // attrPath gives the path to an inode. The caller must close it. A symbolic link can be had by its name only: the
 // kernel tells under which name its descriptor is known now, and that is looked up again below
@@ -48,7 +48,7 @@ func (fs *FS) placeOf(n *inode) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	whole, err := fs.kernelPath(n.link)
+	whole, err := fs.kernelPath(n.link())
 	if err != nil {
 		return "", err
 	}

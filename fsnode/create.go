@@ -277,7 +277,7 @@ func linkat(fs *FS, n, dir *inode, name string) error {
 	if n.isSymlink() || fs.ForAll {
 		return unix.Linkat(n.fd, "", dir.fd, name, unix.AT_EMPTY_PATH)
 	}
-	return unix.Linkat(fs.proc, n.link, dir.fd, name, unix.AT_SYMLINK_FOLLOW)
+	return unix.Linkat(fs.proc, n.link(), dir.fd, name, unix.AT_SYMLINK_FOLLOW)
 }
 
 // Tmpfile makes a file without a name.
@@ -291,7 +291,7 @@ func (fs *FS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateOut)
 	flags := int(in.Flags)&^(unix.O_CREAT|unix.O_APPEND|unix.O_DIRECT|unix.O_NOFOLLOW) | unix.O_TMPFILE | unix.O_CLOEXEC
 	mode := fs.masked(dir, in.Mode, in.Umask) & 07777
 	err := fs.asCaller(&in.InHeader, func() (err error) {
-		fd, err = retryFd(func() (int, error) { return unix.Openat(fs.proc, dir.link, flags, mode) })
+		fd, err = retryFd(func() (int, error) { return unix.Openat(fs.proc, dir.link(), flags, mode) })
 		return err
 	})
 	if err != nil {

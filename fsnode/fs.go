@@ -198,7 +198,7 @@ func (fs *FS) open(n *inode, flags int) (int, error) {
 		return -1, unix.ELOOP
 	}
 	return fs.pressure.descriptor(func() (int, error) {
-		return unix.Openat(fs.proc, n.link, flags&^unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		return unix.Openat(fs.proc, n.link(), flags&^unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	})
 }
 

@@ -20,7 +20,6 @@ type inode struct {
 	id   uint64 // node id
 	real lockmgr.InodeID
 	fd   int    // O_PATH; -1 while it sleeps
-	link string // fd in decimal: the inode's name in /proc/self/fd
 	mode uint32 // file type bits
 	ino  uint64 // the number it is seen under
 
@@ -31,9 +30,13 @@ type inode struct {
 	record  *nodeRecord // what a later server finds of it, nil if the kernel never referred to it; guarded by inodeTable.mu
 	lookups uint64      // how many references the kernel has; guarded by inodeTable.mu
 	used    uint64      // when it was last looked up, by inodeTable.clock; guarded by inodeTable.mu
-	lent    int         // how many references we have for the moment; guarded by inodeTable.mu
+	lent    int32       // how many references we have for the moment; guarded by inodeTable.mu
+	pins    int32       // how many references the law has; guarded by inodeTable.mu
 	handle  *handleID   // of one that sleeps; guarded by inodeTable.mu
 }
+
+// link is the inode's name in /proc/self/fd.
+func (n *inode) link() string { return strconv.Itoa(n.fd) }
 
 func (n *inode) isSymlink() bool { return n.mode&unix.S_IFMT == unix.S_IFLNK }
 
@@ -50,7 +53,7 @@ type inodeTable struct {
 
 	byNode map[uint64]*inode
 	byReal map[lockmgr.InodeID]*inode
-	pins   map[lockmgr.InodeID]int         // how many references the law has
+	pins   map[lockmgr.InodeID]int32       // how many references the law has to what is not here yet
 	lost   map[lockmgr.InodeID]*nodeRecord // inodes of an earlier server that were not found again
 	gone   map[uint64]*nodeRecord          // the same by node, and those whose number is another one's by now
 	last   uint64                          // the last node id given
@@ -65,7 +68,7 @@ func newInodeTable(numbers *numbering, pressure *pressure, remains *Remains, sle
 		numbers: numbers, pressure: pressure, remains: remains,
 		byNode: map[uint64]*inode{},
 		byReal: map[lockmgr.InodeID]*inode{},
-		pins:   map[lockmgr.InodeID]int{},
+		pins:   map[lockmgr.InodeID]int32{},
 		last:   firstNode - 1,
 		lost:   map[lockmgr.InodeID]*nodeRecord{},
 		gone:   map[uint64]*nodeRecord{},
@@ -116,7 +119,7 @@ func (t *inodeTable) settleIn(fd int, st *unix.Stat_t, ino uint64, count func(*i
 	real := t.wakeWith(fd, st)
 	n, known := t.byReal[real]
 	if !known {
-		n = t.enter(&inode{real: real, fd: fd, link: strconv.Itoa(fd), mode: st.Mode & unix.S_IFMT, ino: ino})
+		n = t.enter(&inode{real: real, fd: fd, mode: st.Mode & unix.S_IFMT, ino: ino})
 	}
 	count(n)
 	t.clock++
@@ -154,6 +157,8 @@ func (t *inodeTable) enter(n *inode) *inode {
 		n.id = t.last
 	}
 	t.byNode[n.id], t.byReal[n.real] = n, n
+	n.pins = t.pins[n.real]
+	delete(t.pins, n.real)
 	return n
 }
 
@@ -161,7 +166,7 @@ func (t *inodeTable) enter(n *inode) *inode {
 func (t *inodeTable) addRoot(fd int, st *unix.Stat_t) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := &inode{id: fuse.FUSE_ROOT_ID, real: realID(st), fd: fd, link: strconv.Itoa(fd), mode: unix.S_IFDIR, ino: st.Ino, lent: 1}
+	n := &inode{id: fuse.FUSE_ROOT_ID, real: realID(st), fd: fd, mode: unix.S_IFDIR, ino: st.Ino, lent: 1}
 	t.byNode[n.id], t.byReal[n.real] = n, n
 }
 
@@ -262,19 +267,24 @@ func (t *inodeTable) giveBack(n *inode) {
 func (t *inodeTable) pin(real lockmgr.InodeID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.pins[real]++
+	if n := t.byReal[real]; n != nil {
+		n.pins++
+	} else {
+		t.pins[real]++
+	}
 }
 
 func (t *inodeTable) unpin(real lockmgr.InodeID) {
 	t.mu.Lock()
-	if t.pins[real]--; t.pins[real] <= 0 {
-		delete(t.pins, real)
-	}
 	n := t.byReal[real]
 	if n == nil {
+		if t.pins[real]--; t.pins[real] <= 0 {
+			delete(t.pins, real)
+		}
 		t.mu.Unlock()
 		return
 	}
+	n.pins = max(0, n.pins-1)
 	t.dropUnused(n)
 }
 
@@ -283,7 +293,7 @@ func (t *inodeTable) dropUnused(n *inode) {
 	fd := -1
 	switch {
 	case n.lookups > 0 || n.lent > 0:
-	case t.pins[n.real] > 0:
+	case n.pins > 0:
 		fd = t.putToSleep(n)
 	default:
 		fd = n.fd

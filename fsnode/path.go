@@ -24,7 +24,7 @@ func (fs *FS) dirPath(dir lockmgr.InodeID) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path, err := os.Readlink("/proc/self/fd/" + n.link)
+	path, err := os.Readlink("/proc/self/fd/" + n.link())
 	if err != nil {
 		return "", err
 	}

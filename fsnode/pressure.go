@@ -177,7 +177,7 @@ func (t *inodeTable) prunable(kept int) []uint64 {
 	t.mu.RLock()
 	nodes := make([]use, 0, len(t.byNode))
 	for _, n := range t.byNode {
-		if n.lookups > 0 && (t.pins[n.real] == 0 || t.maySleep(n.real.Dev, n.mode)) {
+		if n.lookups > 0 && (n.pins == 0 || t.maySleep(n.real.Dev, n.mode)) {
 			nodes = append(nodes, use{n.id, n.used})
 		}
 	}

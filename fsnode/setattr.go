@@ -124,7 +124,7 @@ func (fs *FS) chmod(n *inode, mode uint32) error {
 	if n.isSymlink() {
 		return unix.EOPNOTSUPP
 	}
-	return unix.Fchmodat(fs.proc, n.link, mode&07777, 0)
+	return unix.Fchmodat(fs.proc, n.link(), mode&07777, 0)
 }
 
 // owner is what chown(2) takes: -1 leaves an id as it is.

@@ -74,7 +74,7 @@ func (m *Manager) empty(e *entry, content Content) error {
 // not wait for that: who has it finds the entry gone by itself.
 func (m *Manager) forgetInside(k Key) {
 	m.mu.Lock()
-	e := m.names[k]
+	e := m.names.at(k)
 	if e == nil || !e.turn.TryLock() {
 		m.mu.Unlock()
 		return
@@ -114,7 +114,7 @@ func (m *Manager) recognised(e *entry, content Content) bool {
 		return content.Kind == KindFile
 	case !e.owner.Known():
 		p, ok := ParsePayload(content)
-		return ok && p == e.shape && Judgeable(content, e.key.Name)
+		return ok && p == e.judged().shape && Judgeable(content, e.key.Name)
 	case e.second && KeepsOpen(content, e.key.Name): // given up by its owner
 		return true
 	case e.owner.ByHelper && !e.killed && !Names(content, e.owner.NSPIDs):

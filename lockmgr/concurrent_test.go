@@ -257,9 +257,9 @@ func TestInodeGoesWhileWaiting(t *testing.T) {
 	turn := w.m.At(k)
 	found := make(chan *Turn)
 	go func() { found <- w.m.AtInode(inode) }()
-	for waiting := 0; waiting < 2; {
+	for waiting := int32(0); waiting < 2; {
 		w.m.mu.Lock()
-		waiting = w.m.names[k].uses
+		waiting = w.m.names.at(k).uses
 		w.m.mu.Unlock()
 	}
 	turn.Removed(a.Identity, turn.Remove(a.Identity))

@@ -27,9 +27,11 @@ func (m *Manager) OwnerDied(id Identity) {
 	m.guards.died(id)
 	m.mu.Lock()
 	var held []*entry
-	for e := range m.owners[id] {
-		e.uses++
-		held = append(held, e)
+	if of := m.owners[id]; of != nil {
+		for e := range of.entries {
+			e.uses++
+			held = append(held, e)
+		}
 	}
 	m.mu.Unlock()
 	for _, e := range held {

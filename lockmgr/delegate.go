@@ -35,7 +35,7 @@ func (m *Manager) lives(shell Identity) bool {
 // own open, so a removal by it is no second caller's.
 func (m *Manager) handOver(e *entry, to Process) {
 	m.disown(e)
-	e.owner, e.ownerDead, e.killed, e.closed, e.second = to, false, false, true, false
+	e.owner, e.ownerDead, e.killed, e.closed, e.second = &to, false, false, true, false
 	m.own(e)
 	m.guard(e)
 	m.rewrite(e)

@@ -56,7 +56,7 @@ const maxEventPayload = 4 << 10
 
 // tell fills in what the entry knows and hands the event on.
 func (m *Manager) tell(e *entry, ev Event) {
-	ev.Time, ev.Key, ev.Token, ev.Owner, ev.Refused = m.Now(), e.key, e.token, e.owner, e.refused
+	ev.Time, ev.Key, ev.Token, ev.Owner, ev.Refused = m.Now(), e.key, e.token, *e.owner, int(e.refused)
 	if len(ev.Payload) > maxEventPayload {
 		ev.Payload = bytes.Clone(ev.Payload[:maxEventPayload]) // not the 64 KiB it is part of
 	}

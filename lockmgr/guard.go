@@ -1,6 +1,7 @@
 package lockmgr
 
 import (
+	"strings"
 	"sync"
 )
 
@@ -45,8 +46,8 @@ func (w WriteKind) String() string {
 // the same one.
 type guards struct {
 	mu     sync.Mutex
-	byName map[Key]*guarded // by the guarded file's own name
-	byNode map[InodeID]map[*guarded]bool
+	byName keyed[*guarded]      // by the guarded file's own name
+	byNode map[InodeID]*guarded // more of one inode hang at it, by next
 	fences map[Identity]map[*guarded]bool
 
 	underWay [64]sync.RWMutex
@@ -54,15 +55,19 @@ type guards struct {
 
 // guarded is a file that has a held lock, or writers to be kept away. Guarded by guards.mu.
 type guarded struct {
-	file   Key
-	lock   Key
+	lock   *Key
 	inode  InodeID // zero if there is no such file
 	level  Guard
 	held   bool
-	owner  Process
+	owner  *Process // never nil, never changed
 	token  Token
 	fenced map[Identity]bool
 	told   map[telling]bool // what was told of this grant
+	next   *guarded         // another name of the inode
+}
+
+func (f *guarded) file() Key {
+	return Key{Dir: f.lock.Dir, Name: strings.TrimSuffix(f.lock.Name, lockSuffix)}
 }
 
 type telling struct {
@@ -75,7 +80,7 @@ const maxTold = 64
 
 func newGuards() *guards {
 	return &guards{
-		byName: map[Key]*guarded{}, byNode: map[InodeID]map[*guarded]bool{}, fences: map[Identity]map[*guarded]bool{},
+		byName: keyed[*guarded]{}, byNode: map[InodeID]*guarded{}, fences: map[Identity]map[*guarded]bool{},
 	}
 }
 
@@ -91,7 +96,7 @@ func (m *Manager) guard(e *entry) {
 	g := m.guards
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	f := g.at(e.key, file)
+	f := g.at(&e.key, file)
 	f.level, f.held, f.owner, f.token, f.told = level, true, e.owner, e.token, nil
 	g.unfence(f, e.owner.Identity)
 	if level == GuardOff {
@@ -106,11 +111,11 @@ func (m *Manager) unguard(e *entry) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	file, _ := m.Policy().Guards(e.key.Name)
-	f := g.byName[Key{Dir: e.key.Dir, Name: file}]
+	f := g.byName.at(Key{Dir: e.key.Dir, Name: file})
 	if f == nil || !f.held {
 		return
 	}
-	f.held, f.owner, f.token = false, Process{}, 0
+	f.held, f.owner, f.token = false, nobody, 0
 	g.dropUnused(f)
 }
 
@@ -127,7 +132,7 @@ func (m *Manager) fence(e *entry) {
 	g := m.guards
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	f, id := g.at(e.key, file), e.owner.Identity
+	f, id := g.at(&e.key, file), e.owner.Identity
 	f.level = level
 	if f.fenced == nil {
 		f.fenced = map[Identity]bool{}
@@ -144,7 +149,7 @@ func (m *Manager) Fenced(id Identity, lock Key) bool {
 	m.guards.mu.Lock()
 	defer m.guards.mu.Unlock()
 	for f := range m.guards.fences[id] {
-		if f.lock == lock {
+		if *f.lock == lock {
 			return true
 		}
 	}
@@ -164,12 +169,12 @@ func (g *guards) died(id Identity) {
 // The rest of guards is called with mu taken.
 
 // at finds or makes the record of a lock's file.
-func (g *guards) at(lock Key, file string) *guarded {
+func (g *guards) at(lock *Key, file string) *guarded {
 	k := Key{Dir: lock.Dir, Name: file}
-	f := g.byName[k]
+	f := g.byName.at(k)
 	if f == nil {
-		f = &guarded{file: k, lock: lock}
-		g.byName[k] = f
+		f = &guarded{lock: lock, owner: nobody}
+		g.byName.set(k, f)
 	}
 	return f
 }
@@ -187,7 +192,7 @@ func (g *guards) dropUnused(f *guarded) {
 		return
 	}
 	g.setInode(f, InodeID{})
-	delete(g.byName, f.file)
+	g.byName.remove(f.file())
 }
 
 // setInode says which inode the file is.
@@ -195,19 +200,30 @@ func (g *guards) setInode(f *guarded, inode InodeID) {
 	if f.inode == inode {
 		return
 	}
-	if others := g.byNode[f.inode]; others != nil {
-		if delete(others, f); len(others) == 0 {
-			delete(g.byNode, f.inode)
+	none := InodeID{}
+	if f.inode != none {
+		g.unlink(f)
+	}
+	if f.inode = inode; inode != none {
+		f.next = g.byNode[inode]
+		g.byNode[inode] = f
+	}
+}
+
+// unlink takes the file out of those of its inode.
+func (g *guards) unlink(f *guarded) {
+	switch first := g.byNode[f.inode]; {
+	case first != f:
+		for first.next != f {
+			first = first.next
 		}
+		first.next = f.next
+	case f.next == nil:
+		delete(g.byNode, f.inode)
+	default:
+		g.byNode[f.inode] = f.next
 	}
-	f.inode = inode
-	if inode == (InodeID{}) {
-		return
-	}
-	if g.byNode[inode] == nil {
-		g.byNode[inode] = map[*guarded]bool{}
-	}
-	g.byNode[inode][f] = true
+	f.next = nil
 }
 
 // share is the lock that writes to an inode share.
@@ -219,7 +235,7 @@ func (g *guards) share(inode InodeID) *sync.RWMutex {
 func (m *Manager) GuardsName(file Key) bool {
 	m.guards.mu.Lock()
 	defer m.guards.mu.Unlock()
-	return m.guards.byName[file] != nil
+	return m.guards.byName.at(file) != nil
 }
 
 // GuardsInode is GuardsName for an inode and a kind of write: writes through a handle
@@ -227,7 +243,7 @@ func (m *Manager) GuardsName(file Key) bool {
 func (m *Manager) GuardsInode(inode InodeID, kind WriteKind) bool {
 	m.guards.mu.Lock()
 	defer m.guards.mu.Unlock()
-	for f := range m.guards.byNode[inode] {
+	for f := m.guards.byNode[inode]; f != nil; f = f.next {
 		if kind != WriteBytes || f.level == GuardDeny {
 			return true
 		}
@@ -241,7 +257,7 @@ func (m *Manager) GuardsInode(inode InodeID, kind WriteKind) bool {
 func (m *Manager) Guarding(file Key, inode InodeID) {
 	g := m.guards
 	g.mu.Lock()
-	f := g.byName[file]
+	f := g.byName.at(file)
 	if f == nil {
 		g.mu.Unlock()
 		return
@@ -262,7 +278,7 @@ func (m *Manager) WriteName(file Key, kind WriteKind, c Identity) Outcome {
 	g.mu.Lock()
 	var reports []Event
 	o := Pass
-	if f := g.byName[file]; f != nil {
+	if f := g.byName.at(file); f != nil {
 		o = f.decide(kind, c, &reports)
 	}
 	g.mu.Unlock()
@@ -288,7 +304,7 @@ func (m *Manager) decideInode(inode InodeID, kind WriteKind, c Identity) Outcome
 	g.mu.Lock()
 	var reports []Event
 	o := Pass
-	for f := range g.byNode[inode] {
+	for f := g.byNode[inode]; f != nil; f = f.next {
 		if f.decide(kind, c, &reports) == Busy {
 			o = Busy
 		}
@@ -314,7 +330,7 @@ func (f *guarded) decide(kind WriteKind, c Identity, reports *[]Event) Outcome {
 		}
 		f.told[t] = true
 		*reports = append(*reports, Event{
-			What: Guarded, Key: f.lock, Token: f.token, Owner: f.owner, By: c, Write: kind, Denied: f.level == GuardDeny, Reason: reason,
+			What: Guarded, Key: *f.lock, Token: f.token, Owner: *f.owner, By: c, Write: kind, Denied: f.level == GuardDeny, Reason: reason,
 		})
 	}
 	if f.level == GuardDeny {

@@ -17,7 +17,7 @@ func newGuardWorld(t *testing.T) *guardWorld {
 	w := &guardWorld{T: t}
 	w.m = &Manager{guards: newGuards()}
 	w.m.SetPolicy(DefaultPolicy())
-	w.lock = &entry{key: guardedLock, token: 7}
+	w.lock = &entry{key: guardedLock, token: 7, owner: nobody}
 	w.m.Now = func() time.Time { return time.Unix(1, 0) }
 	w.m.Events = func(ev Event) { w.told = append(w.told, ev) }
 	return w
@@ -37,7 +37,7 @@ func (w *guardWorld) grant(level Guard, id Identity) {
 		policy.Locks[i].Guard = level
 	}
 	w.m.SetPolicy(policy)
-	w.lock.owner = Process{Identity: id}
+	w.lock.owner = &Process{Identity: id}
 	w.m.guard(w.lock)
 }
 

@@ -1,5 +1,7 @@
 package lockmgr
 
+import "slices"
+
 // InodeID names an inode of the real file system for as long as it is tracked.
 type InodeID struct {
 	Dev, Ino   uint64
@@ -43,6 +45,12 @@ type Process struct {
 	// Shells are those ancestors of the lock's maker that are shells and lived when it made
 	// the lock, the nearest first. Of each, Identity and NSPIDs are all that counts.
 	Shells []Process
+}
+
+// same reports whether nothing tells the two apart.
+func (p *Process) same(q *Process) bool {
+	return p.Identity == q.Identity && p.PIDNS == q.PIDNS && p.UID == q.UID && p.Comm == q.Comm && p.Container == q.Container &&
+		p.ByHelper == q.ByHelper && slices.Equal(p.NSPIDs, q.NSPIDs) && len(p.Shells) == 0 && len(q.Shells) == 0
 }
 
 // Verdict is a judgement on the maker of an untracked entry. Unknown never loses a lock.

@@ -5,12 +5,12 @@ package lockmgr
 type shield struct {
 	held  bool // it protects its inode
 	open  bool // somebody has its creating handle open
-	owner Identity
+	owner *Process
 	token Token
 }
 
 func (e *entry) shieldNow() shield {
-	return shield{held: e.held() && !e.git, open: e.handleOpen, owner: e.owner.Identity, token: e.token}
+	return shield{held: e.held() && !e.git, open: e.handleOpen, owner: e.owner, token: e.token}
 }
 
 // track enters the entry, whose turn is taken, into the indexes.
@@ -114,8 +114,8 @@ func (m *Manager) otherNames(e *entry, c Identity) (others, mine bool) {
 	defer m.mu.Unlock()
 	for o := m.inodes[e.inode]; o != nil; o = o.twin {
 		if o != e && o.shield.held {
-			others = others || o.shield.owner != c
-			mine = mine || o.shield.owner == c
+			others = others || o.shield.owner.Identity != c
+			mine = mine || o.shield.owner.Identity == c
 		}
 	}
 	return others, mine
@@ -129,9 +129,8 @@ func (m *Manager) holdsLocks(e *entry) bool {
 	if m.dirs[e.inode] == 0 {
 		return false
 	}
-	for k, in := range m.names {
-		s := in.shield
-		if k.Dir == e.inode && s.held && (s.open || s.owner != e.owner.Identity) {
+	for _, in := range m.names[e.inode] {
+		if s := in.shield; s.held && (s.open || s.owner.Identity != e.owner.Identity) {
 			return true
 		}
 	}
@@ -163,5 +162,5 @@ func (t *Turn) Holder() (h Holding, ok bool) {
 	if !t.e.held() {
 		return Holding{}, false
 	}
-	return Holding{Key: t.e.key, Kind: t.e.kind, Token: t.e.token, Owner: t.e.owner}, true
+	return Holding{Key: t.e.key, Kind: t.e.kind, Token: t.e.token, Owner: *t.e.owner}, true
 }

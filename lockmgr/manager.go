@@ -96,12 +96,12 @@ type Manager struct {
 	directories atomic.Int64 // how many tracked names are those of directories
 
 	mu     sync.Mutex
-	names  map[Key]*entry
-	inodes map[InodeID]*entry           // tracked entries by their inode; more names of it hang at the first, by twin
-	owners map[Identity]map[*entry]bool // what each living owner holds
-	dirs   map[InodeID]int              // how many tracked names each directory has
-	token  Token                        // the last one given
-	kept   list.List                    // entries kept only for their late marks, oldest first
+	names  keyed[*entry]
+	inodes map[InodeID]*entry     // tracked entries by their inode; more names of it hang at the first, by twin
+	owners map[Identity]*holdings // what each living owner holds
+	dirs   map[InodeID]int        // how many tracked names each directory has
+	token  Token                  // the last one given
+	kept   list.List              // entries kept only for their late marks, oldest first
 	guards *guards
 }
 
@@ -115,9 +115,9 @@ func New(c Config) *Manager {
 	}
 	m := &Manager{
 		Config: c,
-		names:  map[Key]*entry{},
+		names:  keyed[*entry]{},
 		inodes: map[InodeID]*entry{},
-		owners: map[Identity]map[*entry]bool{},
+		owners: map[Identity]*holdings{},
 		dirs:   map[InodeID]int{},
 		token:  max(c.FirstToken, 1) - 1,
 		guards: newGuards(),
@@ -136,23 +136,24 @@ func (m *Manager) SetPolicy(p Policy) {
 	m.policy.Store(&p)
 }
 
-// entry is what is known of one name. Everything below turn is guarded by it.
+// entry is what is known of one name. Everything below turn is guarded by it. There may be a hundred thousand of them
+// (TestMemoryOfHeldLocks): what few have is behind a pointer, and what many have is there once.
 type entry struct {
 	key    Key
-	uses   int    // turns taken or waited for; guarded by Manager.mu
+	uses   int32  // turns taken or waited for; guarded by Manager.mu
 	twin   *entry // another name of the same inode; guarded by Manager.mu
 	shield shield // guarded by Manager.mu
 
 	turn    sync.Mutex
-	state   State
-	owner   Process
+	refused int32    // changes refused to others
+	owner   *Process // never nil, never changed: entries share it
 	token   Token
 	inode   InodeID
-	kind    Kind
 	since   time.Time // when it was granted, adopted or first seen
-	finding Finding   // of an untracked entry
-	shape   Payload   // of an entry that was judged dead: what that is about
-	judged  time.Time // when it was last sent to the judge
+	inquiry *inquiry  // of an entry that is or was untracked, else nil
+
+	state State
+	kind  Kind
 
 	ownerDead  bool // the owner died while somebody has the creating handle open
 	handleOpen bool // somebody has the creating handle open
@@ -168,7 +169,15 @@ type entry struct {
 	late       map[Identity]lateMark
 	contenders map[Identity]time.Time
 	kept       *list.Element // in Manager.kept, while it is remembered only for its late marks; guarded by Manager.mu
-	refused    int           // changes refused to others
+}
+
+// nobody owns what is free.
+var nobody = &Process{}
+
+// holdings are the locks of one living owner.
+type holdings struct {
+	owner   *Process
+	entries map[*entry]bool
 }
 
 // lateMark says which lock of a name a process judged, and when.
@@ -187,10 +196,10 @@ func (e *entry) held() bool { return e.state == Held || e.state == UnknownOwner 
 // enter takes a turn at the name's entry, making it if need be.
 func (m *Manager) enter(k Key) *entry {
 	m.mu.Lock()
-	e := m.names[k]
+	e := m.names.at(k)
 	if e == nil {
-		e = &entry{key: k}
-		m.names[k] = e
+		e = &entry{key: k, owner: nobody}
+		m.names.set(k, e)
 	}
 	e.uses++
 	m.mu.Unlock()
@@ -201,7 +210,7 @@ func (m *Manager) enter(k Key) *entry {
 // enterKnown is enter for a name that is known already; nil if it is not.
 func (m *Manager) enterKnown(k Key) *entry {
 	m.mu.Lock()
-	e := m.names[k]
+	e := m.names.at(k)
 	if e != nil {
 		e.uses++
 	}
@@ -246,7 +255,7 @@ func (m *Manager) drop(e *entry) {
 		m.kept.Remove(e.kept)
 		e.kept = nil
 	}
-	delete(m.names, e.key)
+	m.names.remove(e.key)
 }
 
 // maxMarked bounds the names that are remembered only because somebody looked into
@@ -266,7 +275,7 @@ func (m *Manager) keepMarked(e *entry) {
 	old := m.kept.Remove(m.kept.Front()).(*entry)
 	old.kept = nil
 	if old.uses == 0 && !old.tracked() {
-		delete(m.names, old.key)
+		m.names.remove(old.key)
 	}
 }
 
@@ -285,10 +294,10 @@ func (m *Manager) forget(e *entry) {
 	}
 	m.mu.Unlock()
 	m.Tree.Unpin(e.inode)
-	e.state, e.owner, e.token, e.inode = Free, Process{}, 0, InodeID{}
+	e.state, e.owner, e.token, e.inode = Free, nobody, 0, InodeID{}
 	e.ownerDead, e.handleOpen, e.closed, e.killed = false, false, false, false
 	e.second, e.leaving, e.sure, e.adopted, e.git = false, false, false, false, false
-	e.finding, e.shape, e.judged, e.contenders, e.refused = Finding{}, Payload{}, time.Time{}, nil, 0
+	e.inquiry, e.contenders, e.refused = nil, nil, 0
 }
 
 // own enters the entry among its owner's; disown takes it out.
@@ -297,19 +306,25 @@ func (m *Manager) own(e *entry) {
 	defer m.mu.Unlock()
 	held := m.owners[e.owner.Identity]
 	if held == nil {
-		held = map[*entry]bool{}
+		held = &holdings{owner: e.owner, entries: map[*entry]bool{}}
 		m.owners[e.owner.Identity] = held
 	}
-	held[e] = true
+	if held.owner.same(e.owner) {
+		e.owner = held.owner
+	}
+	held.entries[e] = true
 }
 
 func (m *Manager) disown(e *entry) {
 	m.unguard(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	id := e.owner.Identity
-	if delete(m.owners[id], e); len(m.owners[id]) == 0 {
-		delete(m.owners, id)
+	held := m.owners[e.owner.Identity]
+	if held == nil {
+		return
+	}
+	if delete(held.entries, e); len(held.entries) == 0 {
+		delete(m.owners, e.owner.Identity)
 	}
 }
 
@@ -325,7 +340,7 @@ func (m *Manager) nextToken() Token {
 func (m *Manager) Knows(k Key) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.names[k] != nil
+	return m.names.at(k) != nil
 }
 
 // KnowsInode is Knows for an inode.

@@ -85,17 +85,18 @@ func (m *Manager) Restore(k Key, inode InodeID, kind Kind, r Record, s Standing)
 	if e.tracked() {
 		return
 	}
-	e.state, e.owner, e.kind, e.token, e.since = Held, s.Owner, kind, r.Token, r.Since
+	e.state, e.owner, e.kind, e.token, e.since = Held, &s.Owner, kind, r.Token, r.Since
 	e.adopted, e.second, e.git = r.Adopted, r.Second, r.Git
 	e.handleOpen, e.closed = s.HandleOpen, r.Closed || s.Closed || !s.HandleOpen
 	m.track(e, inode)
-	m.guard(e)
 	if !r.Owner.Known() {
 		e.state = UnknownOwner
+		m.guard(e)
 		m.tell(e, Event{What: Restored})
 		return
 	}
 	m.own(e)
+	m.guard(e)
 	switch s.Verdict {
 	case Dead, Recycled:
 		m.restoreDead(e, s)

@@ -50,8 +50,8 @@ func (m *Manager) Settle() { m.each(func(*entry) {}) }
 // each visits every name, settled and with its turn taken.
 func (m *Manager) each(visit func(*entry)) {
 	m.mu.Lock()
-	entries := make([]*entry, 0, len(m.names))
-	for _, e := range m.names {
+	var entries []*entry
+	for _, e := range m.names.all() {
 		e.uses++
 		entries = append(entries, e)
 	}
@@ -66,8 +66,8 @@ func (m *Manager) each(visit func(*entry)) {
 
 func (m *Manager) describe(e *entry) Lock {
 	l := Lock{
-		Key: e.key, Inode: e.inode, Kind: e.kind, State: e.state, Token: e.token, Owner: e.owner,
-		Since: e.since, HandleOpen: e.handleOpen, Refused: e.refused, Finding: e.finding,
+		Key: e.key, Inode: e.inode, Kind: e.kind, State: e.state, Token: e.token, Owner: *e.owner,
+		Since: e.since, HandleOpen: e.handleOpen, Refused: int(e.refused), Finding: e.judged().finding,
 	}
 	for id, seen := range e.contenders {
 		if id.Known() && m.Now().Sub(seen) <= contendFor {
@@ -108,7 +108,7 @@ func (m *Manager) ForceRelease(k Key, force bool) error {
 	case !e.tracked() || e.leaving:
 		return ErrGone
 	case e.state != Orphan && !force:
-		return &HeldError{State: e.state, Owner: e.owner, Since: e.since}
+		return &HeldError{State: e.state, Owner: *e.owner, Since: e.since}
 	}
 	if e.state == Held {
 		m.fence(e)

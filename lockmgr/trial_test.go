@@ -331,7 +331,7 @@ func (x *trial) wins(i, p int) {
 }
 
 func (x *trial) grows(k Key) {
-	token := x.w.m.names[k].token
+	token := x.w.m.names.at(k).token
 	if token <= x.token {
 		x.fatal("token %d comes after %d", token, x.token)
 	}
@@ -530,7 +530,7 @@ func (x *trial) judges(p int) {
 	case 2, 3:
 		verdict, f.Verdict, f.Owner = "alive", Alive, x.procs[p]
 	}
-	if e := x.w.m.names[k]; n.state == "untracked" && n.mine != ask.file && e.inode == u.inode {
+	if e := x.w.m.names.at(k); n.state == "untracked" && n.mine != ask.file && e.inode == u.inode {
 		return // the judge has the file open, so no other one gets its number meanwhile
 	}
 	about := ask.about
@@ -556,7 +556,7 @@ func (x *trial) judges(p int) {
 func (x *trial) compare() {
 	for i, k := range x.keys {
 		n, got, token := x.m.names[i], "free", Token(0)
-		e := x.w.m.names[k]
+		e := x.w.m.names.at(k)
 		if e != nil {
 			if got, token = e.state.String(), e.token; e.leaving {
 				got = "leaving"

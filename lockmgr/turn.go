@@ -89,18 +89,19 @@ func (t *Turn) Granted(p Process, inode InodeID, kind Kind, withHandle bool) (To
 	if err := m.Ledger.Enter(e.key, inode, r); err != nil {
 		return 0, err
 	}
-	e.state, e.owner, e.kind = Held, p, kind
+	e.state, e.owner, e.kind = Held, &p, kind
 	e.token, e.since = token, since
 	e.handleOpen, e.git = withHandle, t.git
 	m.track(e, inode)
 	e.unlook(p.Identity)
-	m.guard(e)
 	if !p.Known() {
 		e.state = UnknownOwner
+		m.guard(e)
 		m.tell(e, Event{What: GrantedTo})
 		return e.token, nil
 	}
 	m.own(e)
+	m.guard(e)
 	m.watch(e)
 	m.tell(e, Event{What: GrantedTo})
 	return e.token, nil

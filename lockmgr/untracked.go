@@ -9,10 +9,33 @@ import (
 // when it is in somebody's way: a judgement costs a walk over all processes.
 const judgeAgain = time.Second
 
+// inquiry is what is known of who made an untracked entry.
+type inquiry struct {
+	finding Finding
+	shape   Payload   // if it was judged dead: what that is about
+	at      time.Time // when it was last sent to the judge
+}
+
+// judged is the entry's inquiry, zero if there is none.
+func (e *entry) judged() inquiry {
+	if e.inquiry == nil {
+		return inquiry{}
+	}
+	return *e.inquiry
+}
+
+// judging is the same to be filled in.
+func (e *entry) judging() *inquiry {
+	if e.inquiry == nil {
+		e.inquiry = &inquiry{}
+	}
+	return e.inquiry
+}
+
 // meet takes notice of an untracked entry that stands in the way of an exclusive
 // create, and has it judged. The turn is taken.
 func (m *Manager) meet(e *entry, found InodeID) {
-	if m.Now().Sub(e.judged) < judgeAgain {
+	if m.Now().Sub(e.judged().at) < judgeAgain {
 		return
 	}
 	content, err := m.Tree.Content(e.key, found)
@@ -23,16 +46,18 @@ func (m *Manager) meet(e *entry, found InodeID) {
 		e.state, e.since = Untracked, m.Now()
 		m.track(e, found)
 	}
-	e.kind, e.judged = content.Kind, m.Now()
+	e.kind = content.Kind
+	j := e.judging()
+	j.at = m.Now()
 	if e.git {
-		e.finding = Finding{Reason: "it is git's own, and git judges none"}
+		j.finding = Finding{Reason: "it is git's own, and git judges none"}
 		return
 	}
 	if !Judgeable(content, e.key.Name) {
-		e.finding = Finding{Reason: notJudged(content)}
+		j.finding = Finding{Reason: notJudged(content)}
 		return
 	}
-	e.finding.Reason = "not judged yet"
+	j.finding.Reason = "not judged yet"
 	m.Judge.Judge(e.key, found)
 }
 
@@ -83,7 +108,7 @@ func (m *Manager) Judged(k Key, inode InodeID, f Finding) {
 	if e.state != Untracked || e.inode != inode {
 		return
 	}
-	e.finding = f
+	e.judging().finding = f
 	switch f.Verdict {
 	case Alive:
 		m.adopt(e, f)
@@ -102,7 +127,7 @@ func (m *Manager) adopt(e *entry, f Finding) {
 		m.forget(e)
 		return
 	}
-	e.state, e.owner, e.adopted = Held, f.Owner, true
+	e.state, e.owner, e.adopted = Held, &f.Owner, true
 	e.token, e.since = m.nextToken(), m.Now()
 	m.own(e)
 	m.guard(e)
@@ -117,7 +142,7 @@ func (m *Manager) orphanUntracked(e *entry, f Finding) {
 		m.forget(e)
 		return
 	}
-	e.shape = f.About
+	e.judging().shape = f.About
 	if !m.recognised(e, content) { // it changed since it was judged
 		return
 	}

@@ -1048,7 +1048,7 @@ func (w *world) outsiderRemoves(k Key) string {
 // state tells what the Manager thinks of a name, without settling it.
 func (w *world) state(k Key) string {
 	w.m.mu.Lock()
-	e := w.m.names[k]
+	e := w.m.names.at(k)
 	w.m.mu.Unlock()
 	if e == nil {
 		return "free"
@@ -1082,7 +1082,7 @@ func (w *world) noLeaks() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	tracked, dirs := 0, map[InodeID]int{}
-	for k, e := range m.names {
+	for k, e := range m.names.all() {
 		if e.uses != 0 {
 			w.t.Errorf("%s: %d uses are left", k.Name, e.uses)
 		}
@@ -1097,7 +1097,7 @@ func (w *world) noLeaks() {
 		w.t.Errorf("%d inodes are indexed for %d tracked names", len(m.inodes), tracked)
 	}
 	for id, held := range m.owners {
-		for e := range held {
+		for e := range held.entries {
 			if e.state != Held || e.owner.Identity != id {
 				w.t.Errorf("%s: owned by %d in the index, state %s", e.key.Name, id.PID, e.state)
 			}
@@ -1112,7 +1112,7 @@ func (w *world) noLeaks() {
 	for dir := range dirs {
 		want[dir]++
 	}
-	for _, e := range m.names {
+	for _, e := range m.names.all() {
 		if e.tracked() {
 			want[e.inode]++
 		}
