@@ -3,12 +3,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -16,6 +19,7 @@ import (
 	"sessionlockfs/fsnode/mount"
 	"sessionlockfs/internal/cli"
 	"sessionlockfs/internal/config"
+	"sessionlockfs/internal/control"
 	"sessionlockfs/internal/serve"
 	"sessionlockfs/reclaim"
 )
@@ -26,7 +30,7 @@ var version = "devel"
 func main() {
 	root := root()
 	root.SetArgs(arguments(os.Args))
-	os.Exit(cli.Exit(root.Execute(), os.Stderr))
+	os.Exit(cli.Exit(root.ExecuteContext(context.Background()), os.Stderr))
 }
 
 // arguments are those of the command line, or what mount(8) means by them: for fuse.sessionlockfs it runs, by way of mount.fuse3,
@@ -55,7 +59,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), releaseCommand(), upgradeCommand(), configCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), eventsCommand(), releaseCommand(), upgradeCommand(), configCommand(), versionCommand())
 	return root
 }
 
@@ -63,6 +67,7 @@ func mountCommand() *cobra.Command {
 	var c serve.Config
 	var background bool
 	var options []string
+	var group string
 	cmd := &cobra.Command{
 		Use:   "mount [SOURCE] DIR",
 		Short: "Mount over DIR, or SOURCE over DIR, and serve until it is unmounted",
@@ -72,6 +77,14 @@ func mountCommand() *cobra.Command {
 			err := mountArgs(&c, options)
 			if err != nil {
 				return err
+			}
+			if c.ControlGroup, err = serve.GroupID(group); err != nil {
+				return err
+			}
+			if c.MetricsListen != "" {
+				if c.MetricsListen, err = control.Listening(c.MetricsListen); err != nil {
+					return fmt.Errorf("%w: --metrics-listen: %w", cli.ErrUsage, err)
+				}
 			}
 			if background {
 				return inBackground(cmd, c)
@@ -89,6 +102,8 @@ func mountCommand() *cobra.Command {
 	f.StringVar(&c.LogFile, "log-file", "", "where a mount in the background logs")
 	f.StringVar(&c.LogLevel, "log-level", "info", "debug, info, warn or error")
 	settingFlags(f, &c.Settings)
+	f.StringVar(&group, "control-group", "", "a group that may ask the control socket, besides root and whoever mounts")
+	f.StringVar(&c.MetricsListen, "metrics-listen", "", "tell metrics over HTTP: PORT for this machine alone, HOST:PORT for others as well")
 	f.DurationVar(&c.CacheTime, "cache-time", c.DefaultCacheTime(), "how long changes past the mount may go unseen in ordinary names")
 	f.BoolVar(&c.ProcOnly, "identify-by-proc", false, "do without pidfs, as on an older kernel")
 	_ = f.MarkHidden("identify-by-proc")
@@ -221,6 +236,26 @@ func locksCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func eventsCommand() *cobra.Command {
+	var q cli.EventsQuery
+	cmd := &cobra.Command{
+		Use:   "events DIR",
+		Short: "Show what happened to the locks of the mount at DIR",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return cli.Events(ctx, args[0], q, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.Since, "since", "", "from when on: how long ago (90m), or a time (2006-01-02 15:04:05); all that are kept if not given")
+	f.BoolVarP(&q.Follow, "follow", "f", false, "go on with what happens from now on")
+	f.BoolVar(&q.JSON, "json", false, "as lines of JSON")
+	f.StringVar(&q.Lock, "lock", "", "only of locks that match: a name, or a path in the mount, with * and ?")
 	return cmd
 }
 

@@ -25,7 +25,8 @@ const (
 	controlNode = fuse.FUSE_ROOT_ID + 1 + iota
 	locksNode
 	metricsNode
-	commandNode // the last
+	commandNode
+	eventsNode // the last
 
 	firstNode = 16
 )
@@ -40,6 +41,7 @@ type controlFile struct {
 var controlFiles = [...]controlFile{
 	{"locks", locksNode, unix.S_IFREG | 0400},
 	{"metrics", metricsNode, unix.S_IFREG | 0400},
+	{"events", eventsNode, unix.S_IFREG | 0400},
 	{"control", commandNode, unix.S_IFREG | 0200},
 }
 
@@ -74,7 +76,7 @@ func (fs *FS) lookupControl(dir uint64, name string, out *fuse.EntryOut) fuse.St
 }
 
 func (fs *FS) controlAttr(node uint64, out *fuse.AttrOut) fuse.Status {
-	if node < controlNode || node > commandNode {
+	if node < controlNode || node > eventsNode {
 		return fuse.ENOENT
 	}
 	fs.fillControl(node, &out.Attr)
@@ -118,7 +120,7 @@ func (fs *FS) openControl(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	h := &handle{fd: -1, control: in.NodeId}
 	writing := in.Flags&unix.O_ACCMODE != unix.O_RDONLY
 	switch in.NodeId {
-	case locksNode, metricsNode:
+	case locksNode, metricsNode, eventsNode:
 		if writing {
 			return fuse.EACCES
 		}
@@ -143,9 +145,11 @@ func (fs *FS) openControl(in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 func (fs *FS) said(node uint64) func() ([]byte, error) {
 	switch node {
 	case locksNode:
-		return fs.dump
+		return fs.Dump
 	case metricsNode:
-		return fs.measure
+		return fs.Measure
+	case eventsNode:
+		return func() ([]byte, error) { return fs.Events(), nil }
 	}
 	return nil
 }
@@ -156,7 +160,7 @@ func (fs *FS) writeControl(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) 
 		return 0, fuse.EBADF
 	}
 	command := strings.TrimSuffix(string(data), "\n")
-	err := fs.command(command)
+	err := fs.Command(command)
 	log := fs.Log.Info()
 	if err != nil {
 		log = fs.Log.Warn().Err(err)
@@ -168,13 +172,13 @@ func (fs *FS) writeControl(in *fuse.WriteIn, data []byte) (uint32, fuse.Status) 
 	return uint32(len(data)), fuse.OK
 }
 
-// errCommand is the cause of every refusal of a malformed command.
-var errCommand = errors.New("malformed command: release [--force] [--] PATH, relative to the mount, without links and \"..\"")
+// ErrCommand is the cause of every refusal of a malformed command.
+var ErrCommand = errors.New("malformed command: release [--force] [--] PATH, relative to the mount, without links and \"..\"")
 
 func commandStatus(err error) fuse.Status {
 	var held *lockmgr.HeldError
 	switch {
-	case errors.Is(err, errCommand):
+	case errors.Is(err, ErrCommand):
 		return fuse.EINVAL
 	case errors.As(err, &held):
 		return fuse.EBUSY
@@ -188,15 +192,15 @@ const CommandWithdraw = "withdraw"
 // withdrawal is how long whoever wrote that has for it.
 const withdrawal = 2 * time.Second
 
-// command does what a line of the control file says.
-func (fs *FS) command(line string) error {
+// Command does what a line of the control file says. The error of one that makes no sense is ErrCommand.
+func (fs *FS) Command(line string) error {
 	if line == CommandWithdraw {
 		fs.Withdraw(withdrawal)
 		return nil
 	}
 	path, ok := strings.CutPrefix(line, "release ")
 	if !ok {
-		return errCommand
+		return ErrCommand
 	}
 	path, force := strings.CutPrefix(path, "--force ")
 	path = strings.TrimPrefix(path, "-- ") // after it a path may start with a dash
@@ -213,13 +217,13 @@ func (fs *FS) command(line string) error {
 func (fs *FS) resolve(name string) (k lockmgr.Key, in *inode, err error) {
 	dir, base := path.Split(name)
 	if name == "" || path.Clean(name) != name || path.IsAbs(name) || base == ".." || base == "." {
-		return k, nil, errCommand
+		return k, nil, ErrCommand
 	}
 	fd, err := fs.openDirAt("./" + dir)
 	switch err {
 	case nil:
 	case unix.EXDEV, unix.ELOOP:
-		return k, nil, errCommand
+		return k, nil, ErrCommand
 	default:
 		return k, nil, err
 	}

@@ -64,8 +64,8 @@ type ContenderDump struct {
 	LastSeen time.Time `json:"last_seen"`
 }
 
-// dump gives the state of all locks as JSON.
-func (fs *FS) dump() ([]byte, error) {
+// Dump gives the state of all locks as JSON, as the type of that name.
+func (fs *FS) Dump() ([]byte, error) {
 	locks := fs.Locks.Snapshot()
 	d := Dump{Version: 1, Mount: fs.dumpMount(), Locks: make([]LockDump, 0, len(locks))}
 	dirs := map[lockmgr.InodeID]string{} // many locks are in few directories

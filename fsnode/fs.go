@@ -47,6 +47,7 @@ type Config struct {
 	Log         zerolog.Logger
 	CacheTime   time.Duration // how long the kernel may believe us about what is no lock
 	BootID      string        // for the dump
+	Events      func() []byte // what happened of late, as lines of JSON
 	Remains     *Remains      // of an earlier server, and for a later one
 	Keeper      Keeper        // of what is open, for a later server
 	Sweeper     Sweeper       // removes locks through the mount

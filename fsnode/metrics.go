@@ -36,8 +36,8 @@ func ownPID() (int, error) {
 	return strconv.Atoi(self)
 }
 
-// measure gives the metrics in the text format of Prometheus.
-func (fs *FS) measure() ([]byte, error) {
+// Measure gives the metrics in the text format of Prometheus.
+func (fs *FS) Measure() ([]byte, error) {
 	families, err := fs.metrics.Gather()
 	if err != nil {
 		return nil, err

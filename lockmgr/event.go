@@ -25,12 +25,13 @@ const (
 	Restored                // it was granted by an earlier server of this mount, or before the mount was started again
 	Unrecorded              // a change of a grant could not be recorded
 	Expired                 // somebody removed it, which was held for longer than the policy lets a living owner
+	Contended               // another process looked it up that had not of late, as one does that wants it
 )
 
 func (w What) String() string {
 	return [...]string{"granted", "released", "refused", "orphaned", "abandoned", "reclaimed",
 		"cleared", "forced", "adopted", "unwatched", "guarded", "delegated", "restored",
-		"unrecorded", "expired"}[w]
+		"unrecorded", "expired", "contended"}[w]
 }
 
 // Event is one thing that happened to one lock. It explains itself: Owner is who held
@@ -44,8 +45,9 @@ type Event struct {
 	Act     Act // of a refusal
 	By      Identity
 	Reason  string
-	Payload []byte // of a reclaimed lock: its first 4 KiB
-	Refused int    // refusals of this grant so far
+	Payload []byte    // of a reclaimed lock: its first 4 KiB
+	Refused int       // refusals of this grant so far
+	Since   time.Time // when it was granted, adopted or first seen
 
 	Write  WriteKind // of Guarded: what was written
 	Denied bool      // of Guarded: it was refused
@@ -57,6 +59,7 @@ const maxEventPayload = 4 << 10
 // tell fills in what the entry knows and hands the event on.
 func (m *Manager) tell(e *entry, ev Event) {
 	ev.Time, ev.Key, ev.Token, ev.Owner, ev.Refused = m.Now(), e.key, e.token, *e.owner, int(e.refused)
+	ev.Since = e.since
 	if len(ev.Payload) > maxEventPayload {
 		ev.Payload = bytes.Clone(ev.Payload[:maxEventPayload]) // not the 64 KiB it is part of
 	}

@@ -16,6 +16,9 @@ func (t *Turn) contend(c Identity) {
 	if e.contenders == nil {
 		e.contenders = map[Identity]time.Time{}
 	}
+	if _, known := e.contenders[c]; !known && e.held() && len(e.contenders) < maxContenders {
+		t.m.tell(e, Event{What: Contended, By: c})
+	}
 	e.contenders[c] = t.m.Now()
 	if len(e.contenders) > maxContenders {
 		delete(e.contenders, oldestContender(e.contenders))

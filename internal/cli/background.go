@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/coreos/go-systemd/v22/unit"
+
 	"sessionlockfs/fsnode/mount"
 )
 
@@ -116,13 +118,28 @@ func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 
 // LogFile is where a mount in the background logs, unless told otherwise.
 func LogFile(dir string) (string, error) {
-	name := strings.ReplaceAll(strings.Trim(dir, "/"), "/", "-") + ".log"
+	logs, err := logDir()
+	return filepath.Join(logs, strings.ReplaceAll(strings.Trim(dir, "/"), "/", "-")+".log"), err
+}
+
+// EventFile is where the events of a mount are kept.
+func EventFile(dir string) (string, error) {
+	logs, err := logDir()
+	return filepath.Join(logs, unit.UnitNamePathEscape(dir)+".events"), err
+}
+
+// logDir is where we log: where systemd says, or as is the custom.
+func logDir() (string, error) {
+	if logs := os.Getenv("LOGS_DIRECTORY"); logs != "" {
+		logs, _, _ = strings.Cut(logs, ":")
+		return logs, nil
+	}
 	if os.Geteuid() == 0 {
-		return filepath.Join("/var/log/sessionlockfs", name), nil
+		return "/var/log/sessionlockfs", nil
 	}
 	if state := os.Getenv("XDG_STATE_HOME"); state != "" {
-		return filepath.Join(state, "sessionlockfs", name), nil
+		return filepath.Join(state, "sessionlockfs"), nil
 	}
 	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".local", "state", "sessionlockfs", name), err
+	return filepath.Join(home, ".local", "state", "sessionlockfs"), err
 }

@@ -98,6 +98,14 @@ func Locks(dir string, asJSON bool, out io.Writer) error {
 	return w.Flush()
 }
 
+// printableText is printable for a sentence, which has blanks.
+func printableText(text string) string {
+	if quoted := strconv.Quote(text); quoted != `"`+text+`"` {
+		return quoted
+	}
+	return text
+}
+
 // printable keeps a hostile name from doing anything to a terminal.
 func printable(name string) string {
 	quoted := strconv.Quote(name)
@@ -132,8 +140,9 @@ func token(l fsnode.LockDump) string {
 }
 
 // age is a duration in at most two units, as people say it.
-func age(since, now time.Time) string {
-	d := max(now.Sub(since), 0)
+func age(since, now time.Time) string { return span(max(now.Sub(since), 0)) }
+
+func span(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()

@@ -4,29 +4,30 @@ import (
 	"github.com/rs/zerolog"
 
 	"sessionlockfs/fsnode"
+	"sessionlockfs/internal/events"
 	"sessionlockfs/lockmgr"
 	"sessionlockfs/reclaim"
 )
 
-// journal writes one line for each thing that happens to a lock: grants and releases, and that they are taken over,
-// which are the ordinary course, only when debugging.
+// journal keeps everything that happens to a lock among the events, and writes one line of the log for it: for grants and releases, and
+// that they are taken over, which are the ordinary course, only when debugging.
 type journal struct {
-	log zerolog.Logger
-	fs  *fsnode.FS
+	log    zerolog.Logger
+	fs     *fsnode.FS
+	events *events.Log
 }
 
 func (j *journal) record(ev lockmgr.Event) {
+	if ev.What == lockmgr.Refused && ev.Refused > quietAfter && ev.Refused%quietAfter != 0 {
+		return
+	}
+	j.events.Add(func() events.Event { return j.event(ev) })
 	var line *zerolog.Event
 	switch ev.What {
-	case lockmgr.GrantedTo, lockmgr.Released, lockmgr.Restored:
+	case lockmgr.GrantedTo, lockmgr.Released, lockmgr.Restored, lockmgr.Contended:
 		line = j.log.Debug()
 	case lockmgr.Unwatched, lockmgr.Forced, lockmgr.Guarded:
 		line = j.log.Warn()
-	case lockmgr.Refused:
-		if ev.Refused > quietAfter && ev.Refused%quietAfter != 0 {
-			return
-		}
-		line = j.log.Info()
 	default:
 		line = j.log.Info()
 	}
@@ -56,6 +57,36 @@ func (j *journal) record(ev lockmgr.Event) {
 		line.Bytes("payload", ev.Payload)
 	}
 	line.Msg(ev.What.String())
+}
+
+// event is what is kept of it.
+func (j *journal) event(ev lockmgr.Event) events.Event {
+	kept := events.Event{
+		Time: ev.Time, Event: ev.What.String(), Lock: j.fs.PathOf(ev.Key), Token: uint64(ev.Token), Refused: ev.Refused,
+		Owner: process(ev.Owner), Reason: ev.Reason, Payload: string(ev.Payload),
+	}
+	if ev.By.Known() && ev.By != ev.Owner.Identity {
+		kept.By = process(j.fs.Callers.Describe(ev.By))
+	}
+	switch ev.What {
+	case lockmgr.Refused:
+		kept.Act = ev.Act.String()
+	case lockmgr.Guarded:
+		kept.Write, kept.Denied = ev.Write.String(), ev.Denied
+	case lockmgr.Released, lockmgr.Reclaimed, lockmgr.Orphaned, lockmgr.AbandonedBy, lockmgr.Forced, lockmgr.Expired:
+		if !ev.Since.IsZero() {
+			kept.Held = ev.Time.Sub(ev.Since).Seconds()
+		}
+	}
+	return kept
+}
+
+// process is nil if the kernel could not name it.
+func process(p lockmgr.Process) *events.Process {
+	if !p.Known() {
+		return nil
+	}
+	return &events.Process{PID: p.PID, NSPIDs: p.NSPIDs, UID: p.UID, Comm: p.Comm, Container: p.Container}
 }
 
 // quietAfter is how many refusals of one grant are each worth a line; after that only

@@ -21,6 +21,7 @@ import (
 	"sessionlockfs/fsnode/mount"
 	"sessionlockfs/internal/cli"
 	"sessionlockfs/internal/config"
+	"sessionlockfs/internal/events"
 	"sessionlockfs/lockmgr"
 	"sessionlockfs/reclaim"
 )
@@ -37,8 +38,10 @@ type Config struct {
 	ProcOnly           bool   // identify callers by /proc even where the kernel has better
 	Version            string // of this program
 	HangLimit          time.Duration
-	WithoutResend      bool // as on a kernel that can't send requests again
-	WithoutPassthrough bool // as on one that can't read and write files itself
+	WithoutResend      bool   // as on a kernel that can't send requests again
+	WithoutPassthrough bool   // as on one that can't read and write files itself
+	ControlGroup       int    // who may ask the control socket besides root and whoever mounted; -1 for nobody
+	MetricsListen      string // where metrics are told over the network; "" for nowhere
 }
 
 // DefaultCacheTime is how long the kernel believes us about names that are no locks.
@@ -76,6 +79,8 @@ type server struct {
 	processes *reclaim.Processes
 	watcher   *reclaim.Watcher
 	fs        *fsnode.FS
+	events    *events.Log
+	socket    string // where the control socket is, "" if there is none
 }
 
 func (s *server) start() error {
@@ -91,8 +96,10 @@ func (s *server) start() error {
 	if err := s.end.Prepared(); err != nil {
 		return err
 	}
+	s.openEvents()
 	fs, err := fsnode.New(fsnode.Config{
-		Root: s.end.Source, Mountpoint: s.end.Point, Callers: s.processes, Log: s.log,
+		Events: s.events.Recent,
+		Root:   s.end.Source, Mountpoint: s.end.Point, Callers: s.processes, Log: s.log,
 		CacheTime: s.config.CacheTime, BootID: bootID(), ForAll: os.Geteuid() == 0,
 		Passthrough: !s.config.WithoutPassthrough,
 		Remains:     s.end.Remains, Keeper: s.end, Sweeper: s.end, Holder: s.end.Holder, Version: s.config.Version,
@@ -111,11 +118,18 @@ func (s *server) start() error {
 	fs.Locks = lockmgr.New(law)
 	judge.locks = fs.Locks
 	go judge.run()
-	s.end.Mounted, s.end.News = fs.Mounted, fs.SetNews
+	s.end.News = fs.SetNews
+	s.end.Mounted = func(dev uint64) {
+		fs.Mounted(dev)
+		s.listen(dev)
+	}
+	_, again := s.end.Remains.Began()
+	s.began(again)
 	if err := s.end.Serve(fs, s.config.Options, func() error { return s.restore(ledger) }); err != nil {
 		return err
 	}
 	go fs.Survey()
+	go s.tellMetrics()
 	s.log.Info().Str("dir", s.end.Point).Int("pid", os.Getpid()).Msg("ready")
 	return nil
 }
@@ -153,7 +167,7 @@ func (s *server) law(fs *fsnode.FS, j *judge, l *ledger) lockmgr.Config {
 		Now:        time.Now,
 		Ledger:     l,
 		FirstToken: l.first(),
-		Events:     (&journal{s.log, fs}).record,
+		Events:     (&journal{s.log, fs, s.events}).record,
 	}
 }
 
@@ -226,6 +240,7 @@ func (s *server) untilUnmounted() error {
 				return err
 			}
 			s.fs.Close()
+			s.endControl()
 			s.log.Info().Str("dir", s.end.Point).Msg("unmounted")
 			return nil
 		case <-alone:

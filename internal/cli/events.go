@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sessionlockfs/fsnode"
+	"sessionlockfs/fsnode/mount"
+	"sessionlockfs/internal/control"
+	"sessionlockfs/internal/events"
+)
+
+// EventsQuery says which events to show, and how.
+type EventsQuery struct {
+	Since  string // how long ago, or when; all that are kept if empty
+	Follow bool   // and those to come
+	JSON   bool   // as they are
+	Lock   string // only of locks whose path in the mount matches it
+}
+
+// Events shows what happened to the locks of the mount at, or around, a directory.
+func Events(ctx context.Context, dir string, q EventsQuery, out io.Writer) error {
+	since, err := moment(q.Since, time.Now())
+	if err != nil {
+		return err
+	}
+	if _, err := path.Match(q.Lock, ""); err != nil {
+		return fmt.Errorf("%w: --lock %q: %w", ErrUsage, q.Lock, err)
+	}
+	in, err := openEvents(ctx, dir, since, q.Follow)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return eachEvent(in, func(line []byte, ev events.Event) error {
+		if ev.Time.Before(since) || q.Lock != "" && !matches(q.Lock, ev.Lock) {
+			return nil
+		}
+		if q.JSON {
+			_, err := out.Write(append(line, '\n'))
+			return err
+		}
+		_, err := fmt.Fprintln(out, describeEvent(ev))
+		return err
+	})
+}
+
+// openEvents asks the mount's socket, and where that can't be reached, as in a container, what the mount has in memory.
+func openEvents(ctx context.Context, dir string, since time.Time, follow bool) (io.ReadCloser, error) {
+	root, device, err := mountAt(dir)
+	if err != nil {
+		return nil, err
+	}
+	in, err := control.Dial(device).Events(ctx, since, follow)
+	if err == nil {
+		return in, nil
+	}
+	if follow {
+		return nil, &mount.Refusal{Cause: mount.NoFUSE, What: "the control socket of " + root + " can't be reached", Err: err,
+			Advice: "run it as root or as who mounted, outside of containers"}
+	}
+	text, err := within(answerWithin, func() ([]byte, error) { return os.ReadFile(filepath.Join(root, fsnode.ControlDir, "events")) })
+	if err != nil {
+		return nil, refuseRead(root, err)
+	}
+	return io.NopCloser(bytes.NewReader(text)), nil
+}
+
+// mountAt finds the mount at, or around, a directory, without asking it anything.
+func mountAt(dir string) (root string, device uint64, err error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", 0, err
+	}
+	for root = abs; ; root = filepath.Dir(root) {
+		if top, ok := mount.Top(root); ok && top.Type == mount.FSType {
+			return root, top.Device, nil
+		} else if ok || root == "/" {
+			break
+		}
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil && real != abs {
+		return mountAt(real)
+	}
+	return "", 0, refuseRead(dir, os.ErrNotExist)
+}
+
+// moment is what a person means by "since": how long ago, or when.
+func moment(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly} {
+		if at, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
+			return at, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%w: --since %q: want how long ago, as 90m, or when, as 2006-01-02 15:04:05", ErrUsage, text)
+}
+
+// matches goes by the whole path, or by the name alone where the pattern has no slash.
+func matches(pattern, lock string) bool {
+	if !strings.Contains(pattern, "/") {
+		lock = path.Base(lock)
+	}
+	ok, _ := path.Match(pattern, lock)
+	return ok
+}
+
+// eachEvent does something for each event, until there are no more, or whoever waits for more has had enough.
+func eachEvent(in io.Reader, do func(line []byte, ev events.Event) error) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var ev events.Event
+		if json.Unmarshal(lines.Bytes(), &ev) != nil {
+			continue
+		}
+		if err := do(lines.Bytes(), ev); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// describeEvent is a line for a person.
+func describeEvent(ev events.Event) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %-9s", ev.Time.Local().Format("2006-01-02 15:04:05.000"), strings.ReplaceAll(ev.Event, "_", " "))
+	if ev.Lock != "" {
+		fmt.Fprintf(&b, "  %s", printable(ev.Lock))
+	}
+	if ev.Owner != nil {
+		fmt.Fprintf(&b, "  %s", someone(ev.Owner))
+	}
+	if ev.Held > 0 {
+		fmt.Fprintf(&b, ", held for %s", span(time.Duration(ev.Held*float64(time.Second))))
+	}
+	switch {
+	case ev.Act != "":
+		fmt.Fprintf(&b, "; %s", ev.Act)
+	case ev.Write != "":
+		fmt.Fprintf(&b, "; %s", ev.Write)
+	}
+	if ev.By != nil {
+		fmt.Fprintf(&b, " by %s", someone(ev.By))
+	}
+	if ev.Denied {
+		b.WriteString(", denied")
+	}
+	if ev.Reason != "" {
+		fmt.Fprintf(&b, ": %s", printableText(ev.Reason))
+	}
+	if ev.Server != 0 {
+		fmt.Fprintf(&b, "  server %d", ev.Server)
+	}
+	if ev.Missing != 0 {
+		fmt.Fprintf(&b, "  %d events", ev.Missing)
+	}
+	return b.String()
+}
+
+func someone(p *events.Process) string {
+	text := fmt.Sprintf("%s %d", printable(p.Comm), p.PID)
+	if n := len(p.NSPIDs); n > 1 {
+		text += fmt.Sprintf(" (%d in its container)", p.NSPIDs[n-1])
+	}
+	return text
+}
