@@ -550,7 +550,7 @@ func TestHoldLimit(t *testing.T) {
 			"B moves tmp over x.lock: EBUSY",
 			"x.lock is held by A",
 			"A is fenced from x.lock: no",
-			"the log says: granted, refused, refused, refused",
+			"the log says: granted, contended, refused, refused, refused",
 			"B removes x.lock",
 			"A is fenced from x.lock: yes",
 			"the log says: expired+payload",

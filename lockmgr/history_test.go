@@ -42,7 +42,7 @@ func TestRule1ExclusiveCreate(t *testing.T) {
 			"B creates x.jsonl.lock with session: granted",
 			"x.jsonl.lock is held by B",
 			"C creates x.jsonl.lock: EEXIST",
-			"the log says: granted, orphaned, reclaimed+payload, granted",
+			"the log says: granted, orphaned, reclaimed+payload, granted, contended",
 		}},
 		{"an orphan is taken over by its like", []string{
 			"A creates x.jsonl.lock with own: granted",
@@ -224,7 +224,7 @@ func TestRule2Release(t *testing.T) {
 			"A closes x.lock",
 			"A removes x.lock: ENOENT",
 			"x.lock is free",
-			"the log says: granted, released",
+			"the log says: granted, contended, released",
 			"B creates x.lock: granted",
 		}},
 		{"removed past the mount: its owner makes it anew", []string{

@@ -13,6 +13,9 @@ const (
 // lookup to us.
 func (t *Turn) contend(c Identity) {
 	e := t.e
+	if c == t.m.Self {
+		return
+	}
 	if e.contenders == nil {
 		e.contenders = map[Identity]time.Time{}
 	}
