@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
 
 	"sessionlockfs/fsnode/mount"
@@ -59,7 +60,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), eventsCommand(), releaseCommand(), upgradeCommand(), configCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), eventsCommand(), releaseCommand(), upgradeCommand(), configCommand(), manCommand(), versionCommand())
 	return root
 }
 
@@ -280,6 +281,20 @@ func upgradeCommand() *cobra.Command {
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return cli.Upgrade(args[0], cmd.OutOrStdout())
+		},
+	}
+}
+
+// manCommand writes the manual pages, for who makes a package.
+func manCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    "man DIR",
+		Short:  "Write the manual pages",
+		Hidden: true,
+		Args:   args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cmd.Root().DisableAutoGenTag = true
+			return doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "1", Source: "sessionlockfs " + version}, args[0])
 		},
 	}
 }
