@@ -60,7 +60,8 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), eventsCommand(), releaseCommand(), upgradeCommand(), configCommand(), manCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), whyCommand(), eventsCommand(), releaseCommand(), upgradeCommand(),
+		configCommand(), manCommand(), versionCommand())
 	return root
 }
 
@@ -257,6 +258,20 @@ func eventsCommand() *cobra.Command {
 	f.BoolVarP(&q.Follow, "follow", "f", false, "go on with what happens from now on")
 	f.BoolVar(&q.JSON, "json", false, "as lines of JSON")
 	f.StringVar(&q.Lock, "lock", "", "only of locks that match: a name, or a path in the mount, with * and ?")
+	return cmd
+}
+
+func whyCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "why LOCK",
+		Short: "Say who holds a lock, how that is known, and what to do; exits with 10 if it is free, with 11 if nobody can tell",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return cli.Why(args[0], asJSON, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
 	return cmd
 }
 

@@ -2,6 +2,7 @@ package fsnode
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"strings"
@@ -212,22 +213,13 @@ func (fs *FS) Command(line string) error {
 	return fs.Locks.ForceRelease(key, force)
 }
 
+// ErrLink is the ErrCommand of a path that leads over a link, or out of the mount.
+var ErrLink = fmt.Errorf("%w: there is a link in it", ErrCommand)
+
 // resolve finds the lock that a path names and takes notice of it if nobody has. Its
 // directory is kept, until the caller gives it back.
 func (fs *FS) resolve(name string) (k lockmgr.Key, in *inode, err error) {
-	dir, base := path.Split(name)
-	if name == "" || path.Clean(name) != name || path.IsAbs(name) || base == ".." || base == "." {
-		return k, nil, ErrCommand
-	}
-	fd, err := fs.openDirAt("./" + dir)
-	switch err {
-	case nil:
-	case unix.EXDEV, unix.ELOOP:
-		return k, nil, ErrCommand
-	default:
-		return k, nil, err
-	}
-	n, err := fs.keepDir(fd)
+	n, base, err := fs.keepDirOf(name)
 	if err != nil {
 		return k, nil, err
 	}
@@ -236,6 +228,25 @@ func (fs *FS) resolve(name string) (k lockmgr.Key, in *inode, err error) {
 		return k, nil, unix.ENOENT
 	}
 	return n.key(base), n, nil
+}
+
+// keepDirOf finds the directory that a path leads to, and the name in it. The directory is kept, until the caller gives it
+// back.
+func (fs *FS) keepDirOf(name string) (in *inode, base string, err error) {
+	dir, base := path.Split(name)
+	if name == "" || path.Clean(name) != name || path.IsAbs(name) || base == ".." || base == "." {
+		return nil, "", ErrCommand
+	}
+	fd, err := fs.openDirAt("./" + dir)
+	switch err {
+	case nil:
+	case unix.EXDEV, unix.ELOOP:
+		return nil, "", ErrLink
+	default:
+		return nil, "", err
+	}
+	in, err = fs.keepDir(fd)
+	return in, base, err
 }
 
 // meet has the law take notice of an entry with a lock's name, if it is there.

@@ -99,7 +99,7 @@ func (m *Manager) orphan(e *entry, reason string) {
 		e.state = Orphan
 		m.tell(e, Event{What: Orphaned, Reason: reason + "; it stays until somebody takes or removes it"})
 	default:
-		m.depart(e, reason, content.record())
+		m.depart(e, reason, content.Record())
 	}
 }
 
@@ -155,7 +155,7 @@ func (m *Manager) closed(e *entry) {
 	owner := e.owner.Identity
 	e.giveUp(owner, m.Now())
 	content, _ := m.Tree.Content(e.key, e.inode)
-	m.depart(e, "its owner's process removed it before it closed it", content.record())
+	m.depart(e, "its owner's process removed it before it closed it", content.Record())
 }
 
 // mayBeSecond reports whether a removal by the owner's process may be that of a second

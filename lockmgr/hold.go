@@ -22,3 +22,13 @@ func (m *Manager) overdue(e *entry) bool {
 	}
 	return hold > 0 && !m.Now().Before(e.since.Add(hold))
 }
+
+// Overdue reports whether a name is held for longer than the policy lets it.
+func (m *Manager) Overdue(k Key) bool {
+	e := m.enterKnown(k)
+	if e == nil {
+		return false
+	}
+	defer m.leave(e)
+	return m.overdue(e)
+}

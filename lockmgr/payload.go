@@ -43,8 +43,8 @@ type Content struct {
 // MaxFiles is how many files a directory can hold and be recognised as a lock.
 const MaxFiles = 64
 
-// record is what of it is kept in the log when it goes: of a directory, what is in its files.
-func (c Content) record() []byte {
+// Record is what of it is kept in the log when it goes: of a directory, what is in its files.
+func (c Content) Record() []byte {
 	if c.Kind != KindDir {
 		return c.Data
 	}

@@ -119,6 +119,6 @@ func (m *Manager) ForceRelease(k Key, force bool) error {
 	content, _ := m.Tree.Content(e.key, e.inode)
 	m.tell(e, Event{What: Forced, Reason: "released by a person"})
 	e.sure = true
-	m.depart(e, "released by a person", content.record())
+	m.depart(e, "released by a person", content.Record())
 	return nil
 }

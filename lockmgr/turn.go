@@ -143,7 +143,7 @@ func (t *Turn) Remove(c Identity) Outcome {
 func (t *Turn) remember() {
 	if t.e.state == Orphan || t.e.state == Held {
 		content, _ := t.m.Tree.Content(t.e.key, t.e.inode)
-		t.removing = content.record()
+		t.removing = content.Record()
 	}
 }
 

@@ -16,6 +16,7 @@ const FSType = "fuse.sessionlockfs"
 // Entry is one line of the mount table.
 type Entry struct {
 	Device     uint64 // st_dev of the mounted file system
+	Root       string // what of it is mounted: "/", or the directory in it that was bound
 	Mountpoint string
 	Type       string
 }
@@ -57,7 +58,9 @@ func parseEntry(line string) (Entry, bool) {
 	if _, err := fmt.Sscanf(fields[2], "%d:%d", &major, &minor); err != nil {
 		return Entry{}, false
 	}
-	return Entry{Device: unix.Mkdev(major, minor), Mountpoint: unescape(fields[4]), Type: rest[0]}, true
+	return Entry{
+		Device: unix.Mkdev(major, minor), Root: unescape(fields[3]), Mountpoint: unescape(fields[4]), Type: rest[0],
+	}, true
 }
 
 // unescape undoes the octal escapes of blank, tab, newline and backslash.

@@ -14,6 +14,10 @@ const (
 	OK      = 0
 	Failure = 1
 	Usage   = 2
+
+	// What `why` answers with besides OK, which means that somebody holds the lock.
+	Free    = 10 // an exclusive create wins at once
+	Unknown = 11 // nobody can tell whether somebody holds it
 )
 
 // ErrUsage is the cause of every error in how a command was called.
@@ -22,6 +26,11 @@ var ErrUsage = errors.New("usage")
 // ErrTold is an error that a person has heard of.
 var ErrTold = errors.New("told already")
 
+// Answered is the exit code of a command that has said all it has to say.
+type Answered int
+
+func (a Answered) Error() string { return fmt.Sprintf("answered with code %d", int(a)) }
+
 // Exit says what went wrong in one line, and gives the exit code.
 func Exit(err error, stderr io.Writer) int {
 	if err == nil {
@@ -29,6 +38,10 @@ func Exit(err error, stderr io.Writer) int {
 	}
 	if errors.Is(err, ErrTold) {
 		return Failure
+	}
+	var answered Answered
+	if errors.As(err, &answered) {
+		return int(answered)
 	}
 	fmt.Fprintln(stderr, "sessionlockfs:", err)
 	var refusal *mount.Refusal

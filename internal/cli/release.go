@@ -33,7 +33,7 @@ func Release(lock string, force bool, out io.Writer) error {
 		return nil, writeCommand(root, command)
 	})
 	if err != nil {
-		return refuseRelease(lock, find(before, rel), err)
+		return refuseRelease(lock, findLock(before, rel), err)
 	}
 	fmt.Fprintf(out, "released %s\n", printable(lock))
 	return nil
@@ -77,7 +77,7 @@ func writeCommand(root, command string) error {
 	return err
 }
 
-func find(d fsnode.Dump, path string) *fsnode.LockDump {
+func findLock(d fsnode.Dump, path string) *fsnode.LockDump {
 	for i := range d.Locks {
 		if d.Locks[i].Path == path {
 			return &d.Locks[i]

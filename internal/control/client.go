@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"sessionlockfs/fsnode"
 )
 
 // Client asks the socket of a mount.
@@ -43,6 +46,16 @@ func (c *Client) Get(ctx context.Context, what string) ([]byte, error) {
 	}
 	defer body.Close()
 	return io.ReadAll(body)
+}
+
+// Payload asks what stands under a lock's name, by its path in the mount. The error is a *Failure if there is no such directory
+// (404), the name is no lock's (400), or there is a link on the way (422).
+func (c *Client) Payload(ctx context.Context, path string) (d fsnode.PayloadDump, err error) {
+	text, err := c.Get(ctx, "payload?"+url.Values{"path": {path}}.Encode())
+	if err == nil {
+		err = json.Unmarshal(text, &d)
+	}
+	return d, err
 }
 
 // Events gives the events since a moment, a line of JSON each, and those to come if it follows. The caller closes it.

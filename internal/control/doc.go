@@ -4,6 +4,7 @@
 //	GET /locks      what .sessionlockfs/locks says
 //	GET /metrics    what .sessionlockfs/metrics says
 //	GET /events     a line of JSON for each event; ?since=RFC3339 from then on, ?follow=1 and those to come
+//	GET /payload    what stands under the name of the lock ?path=, as fsnode.PayloadDump; to others the mount shows it otherwise
 //	POST /command   what may be written to .sessionlockfs/control
 //
 // The socket is for whoever mounted, root, and the group that --control-group names; the kernel sees to that.

@@ -22,6 +22,7 @@ import (
 type Mount interface {
 	Dump() ([]byte, error)
 	Measure() ([]byte, error)
+	Payload(path string) ([]byte, error)
 	Command(line string) error
 }
 
@@ -34,6 +35,9 @@ func Handler(m Mount, log *events.Log) http.Handler {
 	mux.HandleFunc("GET /locks", says("application/json", m.Dump))
 	mux.Handle("GET /metrics", Metrics(m))
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { tell(w, r, log) })
+	mux.HandleFunc("GET /payload", func(w http.ResponseWriter, r *http.Request) {
+		says("application/json", func() ([]byte, error) { return m.Payload(r.FormValue("path")) })(w, r)
+	})
 	mux.HandleFunc("POST /command", func(w http.ResponseWriter, r *http.Request) { carryOut(w, r, m) })
 	return mux
 }
@@ -47,7 +51,7 @@ func says(kind string, what func() ([]byte, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		text, err := what()
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
+			http.Error(w, err.Error(), statusOf(err))
 			return
 		}
 		w.Header().Set("Content-Type", kind)
@@ -100,15 +104,17 @@ func carryOut(w http.ResponseWriter, r *http.Request, m Mount) {
 	}
 }
 
-// statusOf is what HTTP calls the ways in which a command fails.
+// statusOf is what HTTP calls the ways in which a request fails.
 func statusOf(err error) int {
 	var held *lockmgr.HeldError
 	switch {
 	case errors.As(err, &held):
 		return http.StatusConflict
-	case errors.Is(err, fsnode.ErrCommand):
+	case errors.Is(err, fsnode.ErrLink):
+		return http.StatusUnprocessableEntity
+	case errors.Is(err, fsnode.ErrCommand), errors.Is(err, fsnode.ErrNoLock):
 		return http.StatusBadRequest
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, lockmgr.ErrGone):
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, lockmgr.ErrGone), errors.Is(err, unix.ENOTDIR):
 		return http.StatusNotFound
 	}
 	return http.StatusInternalServerError
