@@ -21,6 +21,7 @@ import (
 	"sessionlockfs/internal/cli"
 	"sessionlockfs/internal/config"
 	"sessionlockfs/internal/control"
+	"sessionlockfs/internal/doctor"
 	"sessionlockfs/internal/serve"
 	"sessionlockfs/reclaim"
 )
@@ -61,7 +62,7 @@ func root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
 	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), whyCommand(), eventsCommand(), releaseCommand(), upgradeCommand(),
-		configCommand(), manCommand(), versionCommand())
+		doctorCommand(), probeCommand(), configCommand(), manCommand(), versionCommand())
 	return root
 }
 
@@ -311,6 +312,47 @@ func manCommand() *cobra.Command {
 			cmd.Root().DisableAutoGenTag = true
 			return doc.GenManTree(cmd.Root(), &doc.GenManHeader{Section: "1", Source: "sessionlockfs " + version}, args[0])
 		},
+	}
+}
+
+func doctorCommand() *cobra.Command {
+	var o doctor.Options
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor [DIR]",
+		Short: "Look for what keeps the mount at DIR, or this machine, from doing its work, and say what to do",
+		Args:  args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				o.Dir = args[0]
+			}
+			o.Version = versionText()
+			report, err := doctor.Examine(o)
+			if err != nil {
+				return err
+			}
+			if err := report.Print(cmd.OutOrStdout(), asJSON); err != nil {
+				return err
+			}
+			if !report.Well {
+				return cli.Answered(cli.Unwell)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.Fix, "fix", false, "put right what can be without harm: clear dead mounts, remove sockets of mounts that are gone")
+	f.BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+// probeCommand is for the doctor.
+func probeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    doctor.ProbeCommand + " DIR",
+		Hidden: true,
+		Args:   args(cobra.ExactArgs(1)),
+		Run:    func(cmd *cobra.Command, args []string) { fmt.Fprintln(cmd.OutOrStdout(), doctor.WriteProbe(args[0])) },
 	}
 }
 

@@ -33,11 +33,15 @@ type storage interface {
 }
 
 func newRecords() *records {
-	r := &records{attr: "user." + recordAttribute, write: disk{}, filed: map[lockmgr.Key]string{}}
+	return &records{attr: RecordAttribute(), write: disk{}, filed: map[lockmgr.Key]string{}}
+}
+
+// RecordAttribute is the attribute in which a mount of whoever runs this keeps its records.
+func RecordAttribute() string {
 	if os.Geteuid() == 0 {
-		r.attr = "trusted." + recordAttribute // which only we can set
+		return "trusted." + recordAttribute // which only we can set
 	}
-	return r
+	return "user." + recordAttribute
 }
 
 // recordAttribute is short, for ext4's sake: with a longer name it does not keep the record in the inode.

@@ -21,6 +21,7 @@ const (
 	exitInUse      = 6
 	exitNotMounted = 7
 	exitDead       = 8
+	exitUnwell     = 9
 )
 
 // program runs a command of the program and gives its exit code and what it said.

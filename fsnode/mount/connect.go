@@ -16,7 +16,7 @@ import (
 // connect mounts, and gives the descriptor through which the mount is served. The error is a *Refusal, and nothing is
 // mounted then.
 func connect(point, source string, o Options) (*os.File, error) {
-	if err := checkDevice(); err != nil {
+	if err := CheckDevice(); err != nil {
 		return nil, err
 	}
 	do := connectAsRoot
@@ -136,7 +136,8 @@ func stackDepth(source *os.File) int {
 // list; and to leave the umask to us, which does not count where a directory has a default ACL.
 const capabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_SETXATTR_EXT | fuse.CAP_DONT_MASK
 
-func checkDevice() error {
+// CheckDevice says why /dev/fuse can't be used, if it can't. The error is a *Refusal.
+func CheckDevice() error {
 	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
 	switch {
 	case err == nil:

@@ -56,16 +56,24 @@ func resolve(dir string) (string, error) {
 	if err != nil {
 		return "", refuseSource(dir, err)
 	}
-	for top, ok := Top(path); ok && top.Type == FSType && isDead(path); top, ok = Top(path) {
-		if err := detach(path); err != nil { // attributes may be cached, so looking at them tells nothing
-			return "", err
-		}
+	if err := ClearDead(path); err != nil { // attributes may be cached, so looking at them tells nothing
+		return "", err
 	}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", refuseSource(path, err)
 	}
 	return real, nil
+}
+
+// ClearDead takes away the dead mounts of ours at an absolute path, as long as one lies uppermost. The error is a *Refusal.
+func ClearDead(path string) error {
+	for top, ok := Top(path); ok && top.Ours() && isDead(path); top, ok = Top(path) {
+		if err := detach(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func refuseSource(path string, err error) *Refusal {

@@ -144,13 +144,13 @@ func describeEvent(ev events.Event) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %-9s", ev.Time.Local().Format("2006-01-02 15:04:05.000"), strings.ReplaceAll(ev.Event, "_", " "))
 	if ev.Lock != "" {
-		fmt.Fprintf(&b, "  %s", printable(ev.Lock))
+		fmt.Fprintf(&b, "  %s", Printable(ev.Lock))
 	}
 	if ev.Owner != nil {
 		fmt.Fprintf(&b, "  %s", someone(ev.Owner))
 	}
 	if ev.Held > 0 {
-		fmt.Fprintf(&b, ", held for %s", span(time.Duration(ev.Held*float64(time.Second))))
+		fmt.Fprintf(&b, ", held for %s", Span(time.Duration(ev.Held*float64(time.Second))))
 	}
 	switch {
 	case ev.Act != "":
@@ -165,7 +165,7 @@ func describeEvent(ev events.Event) string {
 		b.WriteString(", denied")
 	}
 	if ev.Reason != "" {
-		fmt.Fprintf(&b, ": %s", printableText(ev.Reason))
+		fmt.Fprintf(&b, ": %s", PrintableText(ev.Reason))
 	}
 	if ev.Server != 0 {
 		fmt.Fprintf(&b, "  server %d", ev.Server)
@@ -177,7 +177,7 @@ func describeEvent(ev events.Event) string {
 }
 
 func someone(p *events.Process) string {
-	text := fmt.Sprintf("%s %d", printable(p.Comm), p.PID)
+	text := fmt.Sprintf("%s %d", Printable(p.Comm), p.PID)
 	if n := len(p.NSPIDs); n > 1 {
 		text += fmt.Sprintf(" (%d in its container)", p.NSPIDs[n-1])
 	}

@@ -15,6 +15,9 @@ const (
 	Failure = 1
 	Usage   = 2
 
+	// What `doctor` answers with besides OK: something is not as it should be.
+	Unwell = 9
+
 	// What `why` answers with besides OK, which means that somebody holds the lock.
 	Free    = 10 // an exclusive create wins at once
 	Unknown = 11 // nobody can tell whether somebody holds it

@@ -92,22 +92,22 @@ func Locks(dir string, asJSON bool, out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "LOCK\tSTATE\tHOLDER\tFOR\tWAITING\tREFUSED\tTOKEN")
 	for _, l := range dump.Locks {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", printable(l.Path), l.State, holder(l), age(l.CreatedAt, time.Now()),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", Printable(l.Path), l.State, holder(l), age(l.CreatedAt, time.Now()),
 			len(l.Contenders), l.RefusedChanges, token(l))
 	}
 	return w.Flush()
 }
 
-// printableText is printable for a sentence, which has blanks.
-func printableText(text string) string {
+// PrintableText is Printable for a sentence, which has blanks.
+func PrintableText(text string) string {
 	if quoted := strconv.Quote(text); quoted != `"`+text+`"` {
 		return quoted
 	}
 	return text
 }
 
-// printable keeps a hostile name from doing anything to a terminal.
-func printable(name string) string {
+// Printable keeps a hostile name from doing anything to a terminal.
+func Printable(name string) string {
 	quoted := strconv.Quote(name)
 	if quoted == `"`+name+`"` && !strings.Contains(name, " ") {
 		return name
@@ -118,11 +118,11 @@ func printable(name string) string {
 func holder(l fsnode.LockDump) string {
 	switch {
 	case l.Owner == nil && l.State == "untracked":
-		return printable(l.Verdict + ": " + l.Reason)
+		return Printable(l.Verdict + ": " + l.Reason)
 	case l.Owner == nil:
 		return "unknown"
 	}
-	text := fmt.Sprintf("%s %d", printable(l.Owner.Comm), l.Owner.PID)
+	text := fmt.Sprintf("%s %d", Printable(l.Owner.Comm), l.Owner.PID)
 	if n := len(l.Owner.NSPIDs); n > 1 {
 		text += fmt.Sprintf(" (%d in its container)", l.Owner.NSPIDs[n-1])
 	}
@@ -139,10 +139,11 @@ func token(l fsnode.LockDump) string {
 	return strconv.FormatUint(uint64(l.Token), 10)
 }
 
-// age is a duration in at most two units, as people say it.
-func age(since, now time.Time) string { return span(max(now.Sub(since), 0)) }
+// age is how long ago something was.
+func age(since, now time.Time) string { return Span(max(now.Sub(since), 0)) }
 
-func span(d time.Duration) string {
+// Span is a duration in at most two units, as people say it.
+func Span(d time.Duration) string {
 	switch {
 	case d < time.Second:
 		return d.Round(time.Millisecond).String()

@@ -35,7 +35,7 @@ func Release(lock string, force bool, out io.Writer) error {
 	if err != nil {
 		return refuseRelease(lock, findLock(before, rel), err)
 	}
-	fmt.Fprintf(out, "released %s\n", printable(lock))
+	fmt.Fprintf(out, "released %s\n", Printable(lock))
 	return nil
 }
 
@@ -62,7 +62,7 @@ func locate(lock string) (root, rel string, err error) {
 			break
 		}
 	}
-	return "", "", &mount.Refusal{Cause: mount.NotMounted, What: printable(lock) + " is in no sessionlockfs mount",
+	return "", "", &mount.Refusal{Cause: mount.NotMounted, What: Printable(lock) + " is in no sessionlockfs mount",
 		Advice: "name the lock by its path in the mount"}
 }
 
@@ -87,7 +87,7 @@ func findLock(d fsnode.Dump, path string) *fsnode.LockDump {
 }
 
 func refuseRelease(lock string, known *fsnode.LockDump, err error) error {
-	name := printable(lock)
+	name := Printable(lock)
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		what := name + " is held"

@@ -32,7 +32,7 @@ func whereIs(path string) (where, error) {
 	if at, ok := followed(abs); ok {
 		return at, nil
 	}
-	return where{}, &mount.Refusal{Cause: mount.NotMounted, What: printable(path) + " is in no sessionlockfs mount",
+	return where{}, &mount.Refusal{Cause: mount.NotMounted, What: Printable(path) + " is in no sessionlockfs mount",
 		Advice: "name the lock by its path in the mount; `findmnt -t " + mount.FSType + "` lists the mounts"}
 }
 

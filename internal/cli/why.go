@@ -175,4 +175,4 @@ func (a *Answer) ownerGone() bool {
 }
 
 // named is somebody as people are told of it.
-func named(comm string, pid int32) string { return fmt.Sprintf("%s %d", printable(comm), pid) }
+func named(comm string, pid int32) string { return fmt.Sprintf("%s %d", Printable(comm), pid) }

@@ -36,9 +36,9 @@ func (q *question) dump() (d fsnode.Dump, err error) {
 	var failure *control.Failure
 	switch {
 	case errors.Is(err, errStuck):
-		return d, refuseRead(printable(q.mountpoint), err)
+		return d, refuseRead(Printable(q.mountpoint), err)
 	case errors.As(err, &failure):
-		return d, fmt.Errorf("%s can't say what it knows: %s", q.mountpoint, printableText(failure.Text))
+		return d, fmt.Errorf("%s can't say what it knows: %s", q.mountpoint, PrintableText(failure.Text))
 	case err != nil:
 		return ReadDump(q.mountpoint)
 	}
@@ -140,11 +140,11 @@ func (a *Answer) lookAtFile(q *question) (err error) {
 	case statusIs(err, http.StatusBadRequest):
 		return refuseName(a.Lock, a.Mountpoint)
 	case statusIs(err, http.StatusUnprocessableEntity):
-		return &mount.Refusal{Cause: mount.NotMounted, What: printable(a.Lock) + " leads out of the mount over a link",
+		return &mount.Refusal{Cause: mount.NotMounted, What: Printable(a.Lock) + " leads out of the mount over a link",
 			Advice: "name the lock by its path without links"}
 	case statusIs(err, http.StatusNotFound):
-		return &mount.Refusal{Cause: mount.BadDirectory, What: printable(filepath.Dir(a.Lock)) + " is no directory in the mount",
-			Advice: fmt.Sprintf("`sessionlockfs locks %s` shows what locks there are", printable(a.Mountpoint))}
+		return &mount.Refusal{Cause: mount.BadDirectory, What: Printable(filepath.Dir(a.Lock)) + " is no directory in the mount",
+			Advice: fmt.Sprintf("`sessionlockfs locks %s` shows what locks there are", Printable(a.Mountpoint))}
 	}
 	a.FileError = err.Error()
 	return nil
@@ -152,10 +152,10 @@ func (a *Answer) lookAtFile(q *question) (err error) {
 
 func refuseDirectory(lock, mountpoint string) error {
 	return fmt.Errorf("%w: %s is a directory: name a lock in it; `sessionlockfs locks %s` shows them",
-		ErrUsage, printable(lock), printable(mountpoint))
+		ErrUsage, Printable(lock), Printable(mountpoint))
 }
 
 func refuseName(lock, mountpoint string) error {
 	return fmt.Errorf("%w: %s has no lock's name (a.jsonl.lock has one, Cargo.lock is data); `sessionlockfs locks %s` shows what locks there are",
-		ErrUsage, printable(lock), printable(mountpoint))
+		ErrUsage, Printable(lock), Printable(mountpoint))
 }

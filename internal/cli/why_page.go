@@ -62,7 +62,7 @@ func escaped(line string) string {
 func (p *page) command(words []string) {
 	shown := make([]string, len(words))
 	for i, word := range words {
-		shown[i] = printable(word)
+		shown[i] = Printable(word)
 	}
 	line := []rune(strings.Join(shown, " "))
 	if room := screen - margin; len(line) > room {

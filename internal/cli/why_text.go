@@ -49,7 +49,7 @@ func (p *page) owner(a *Answer) {
 		who += fmt.Sprintf(" (%d in its container)", owner.NSPIDs[n-1])
 	}
 	if a.User != "" {
-		who += fmt.Sprintf(", user %s (%d)", printable(a.User), owner.UID)
+		who += fmt.Sprintf(", user %s (%d)", Printable(a.User), owner.UID)
 	} else {
 		who += fmt.Sprintf(", user %d", owner.UID)
 	}
@@ -68,11 +68,11 @@ func (c *Container) String() string {
 		text = c.Runtime + " container"
 	}
 	if c.Name != "" {
-		text += " " + printable(c.Name)
+		text += " " + Printable(c.Name)
 	}
-	text += fmt.Sprintf(" (%s)", printable(c.ID[:min(12, len(c.ID))]))
+	text += fmt.Sprintf(" (%s)", Printable(c.ID[:min(12, len(c.ID))]))
 	if c.Pod != "" {
-		text += ", Kubernetes pod " + printable(c.Pod)
+		text += ", Kubernetes pod " + Printable(c.Pod)
 	}
 	return text
 }
@@ -112,9 +112,9 @@ func (a *Answer) describe(r Refusals) string {
 		who = someone(r.By)
 	}
 	if r.File {
-		of = " of " + printable(a.guarded())
+		of = " of " + Printable(a.guarded())
 	}
-	text := printable(r.What) + of
+	text := Printable(r.What) + of
 	if r.Count > 1 {
 		text += fmt.Sprintf(" (%d times)", r.Count)
 	}
@@ -128,7 +128,7 @@ func (a *Answer) describe(r Refusals) string {
 func (p *page) file(a *Answer) {
 	switch {
 	case a.File == nil:
-		p.say("content", "Can't be told: "+printableText(a.FileError)+".")
+		p.say("content", "Can't be told: "+PrintableText(a.FileError)+".")
 		return
 	case a.File.Kind == "":
 		return
@@ -178,7 +178,7 @@ func (p *page) past(a *Answer) {
 		p.line(only(i == 0, "lately"), a.happened(ev))
 	}
 	if a.EventsError != "" {
-		p.say("lately", "What happened can't be told: "+printableText(a.EventsError)+".")
+		p.say("lately", "What happened can't be told: "+PrintableText(a.EventsError)+".")
 	}
 }
 
@@ -188,21 +188,21 @@ func (a *Answer) happened(ev events.Event) string {
 	if a.At.Sub(ev.Time) > 12*time.Hour {
 		stamp = ev.Time.In(a.At.Location()).Format("Jan 02 15:04")
 	}
-	text := fmt.Sprintf("%s  %s", stamp, printableText(strings.ReplaceAll(ev.Event, "_", " ")))
+	text := fmt.Sprintf("%s  %s", stamp, PrintableText(strings.ReplaceAll(ev.Event, "_", " ")))
 	if ev.Owner != nil && (ev.By == nil || a.owner() == nil || ev.Owner.PID != a.owner().PID) {
 		text += ", " + named(ev.Owner.Comm, ev.Owner.PID)
 	}
 	if ev.Held > 0 {
-		text += ", after " + span(time.Duration(ev.Held*float64(time.Second)))
+		text += ", after " + Span(time.Duration(ev.Held*float64(time.Second)))
 	}
 	if what := ev.Act + ev.Write; what != "" {
-		text += "; " + printable(what)
+		text += "; " + Printable(what)
 	}
 	if ev.By != nil {
 		text += " by " + named(ev.By.Comm, ev.By.PID)
 	}
 	if ev.Reason != "" {
-		text += ": " + printableText(ev.Reason)
+		text += ": " + PrintableText(ev.Reason)
 	}
 	return text
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func (a *Answer) headline() string {
-	lock, owner := printable(a.Lock), "somebody"
+	lock, owner := Printable(a.Lock), "somebody"
 	if o := a.owner(); o != nil {
 		owner = named(o.Comm, o.PID)
 	}
@@ -68,7 +68,7 @@ func (a *Answer) howKnown() string {
 		return "The kernel says that its owner is dead. But what it holds is not surely a lock, so nobody takes it away: anybody may remove it."
 	case "untracked":
 		return "It was there before the mount, or came past it, or was not made exclusively. Verdict: " +
-			printableText(a.Known.Verdict) + ", " + printableText(a.Known.Reason) + ". Whoever wants it has it judged anew."
+			PrintableText(a.Known.Verdict) + ", " + PrintableText(a.Known.Reason) + ". Whoever wants it has it judged anew."
 	}
 	return a.howFree()
 }
@@ -146,7 +146,7 @@ func (a *Answer) guarded() string {
 
 // advice is what to do now.
 func (a *Answer) advice() []string {
-	lock := printable(a.Lock)
+	lock := Printable(a.Lock)
 	switch {
 	case a.overdue():
 		return append([]string{"It is held for longer than its hold limit: anybody may remove it now, and its owner is fenced then."}, a.ending()...)
@@ -190,8 +190,8 @@ func (a *Answer) ending() []string {
 
 // force says what becomes of a former owner that lives on.
 func (a *Answer) force() string {
-	text := "Last resort: `sessionlockfs release --force " + printable(a.Lock) + "`. "
-	file := printable(a.guarded())
+	text := "Last resort: `sessionlockfs release --force " + Printable(a.Lock) + "`. "
+	file := Printable(a.guarded())
 	switch {
 	case a.ownerGone():
 		return text + "Who has it open does not hear of it."

@@ -168,15 +168,32 @@ func name(device uint64) string {
 	return fmt.Sprintf("%d-%d.sock", unix.Major(device), unix.Minor(device))
 }
 
-// paths are where the socket of a mount may be: root's mount, ours, or, if we are root, anybody's.
-func paths(device uint64) []string {
-	all := []string{filepath.Join(rootsDir, name(device))}
+// deviceOf reads a name.
+func deviceOf(name string) (device uint64, ok bool) {
+	var major, minor uint32
+	if _, err := fmt.Sscanf(name, "%d-%d.sock", &major, &minor); err != nil {
+		return 0, false
+	}
+	return unix.Mkdev(major, minor), true
+}
+
+// paths are where the socket of a mount may be.
+func paths(device uint64) (all []string) {
+	for _, dir := range dirs() {
+		all = append(all, filepath.Join(dir, name(device)))
+	}
+	return all
+}
+
+// dirs are where there may be sockets: of root's mounts, of ours, or, if we are root, of anybody's.
+func dirs() []string {
+	all := []string{rootsDir}
 	if os.Geteuid() == 0 {
-		users, _ := filepath.Glob("/run/user/*/sessionlockfs/" + name(device))
+		users, _ := filepath.Glob("/run/user/*/sessionlockfs")
 		return append(all, users...)
 	}
-	if own := Path(device); own != "" {
-		all = append(all, own)
+	if own := Path(0); own != "" {
+		all = append(all, filepath.Dir(own))
 	}
 	return all
 }
