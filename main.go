@@ -61,8 +61,8 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), whyCommand(), eventsCommand(), releaseCommand(), upgradeCommand(),
-		doctorCommand(), probeCommand(), configCommand(), manCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), whyCommand(), eventsCommand(), timelineCommand(), releaseCommand(),
+		upgradeCommand(), doctorCommand(), probeCommand(), configCommand(), manCommand(), versionCommand())
 	return root
 }
 
@@ -273,6 +273,26 @@ func whyCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	return cmd
+}
+
+func timelineCommand() *cobra.Command {
+	var q cli.TimelineQuery
+	cmd := &cobra.Command{
+		Use:   "timeline DIR",
+		Short: "Draw who held which lock of the mount at DIR when",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return cli.Timeline(ctx, args[0], q, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&q.Output, "output", "o", "", "FILE.svg or FILE.html, which tells more of what is pointed at; an SVG on standard output if not given")
+	f.StringVar(&q.Since, "since", "1h", "from when on: how long ago (90m), or a time (2006-01-02 15:04:05); \"\" for all that is kept")
+	f.StringVar(&q.Until, "until", "", "until when, likewise; now if not given")
+	f.StringVar(&q.Lock, "lock", "", "only locks that match: a name, or a path in the mount, with * and ?")
 	return cmd
 }
 

@@ -155,7 +155,7 @@ func (m *Manager) closed(e *entry) {
 	owner := e.owner.Identity
 	e.giveUp(owner, m.Now())
 	content, _ := m.Tree.Content(e.key, e.inode)
-	m.depart(e, "its owner's process removed it before it closed it", content.Record())
+	m.depart(e, RemovedBySecond, content.Record())
 }
 
 // mayBeSecond reports whether a removal by the owner's process may be that of a second

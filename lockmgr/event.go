@@ -53,6 +53,9 @@ type Event struct {
 	Denied bool      // of Guarded: it was refused
 }
 
+// RemovedBySecond is why a lock is Reclaimed whose owner may live: see Manager.closed.
+const RemovedBySecond = "its owner's process removed it before it closed it"
+
 // maxEventPayload is how much of a reclaimed lock's payload is kept, in bytes.
 const maxEventPayload = 4 << 10
 

@@ -30,7 +30,7 @@ type EventsQuery struct {
 
 // Events shows what happened to the locks of the mount at, or around, a directory.
 func Events(ctx context.Context, dir string, q EventsQuery, out io.Writer) error {
-	since, err := moment(q.Since, time.Now())
+	since, err := moment("--since", q.Since, time.Now())
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func mountAt(dir string) (root string, device uint64, err error) {
 	return "", 0, refuseRead(dir, os.ErrNotExist)
 }
 
-// moment is what a person means by "since": how long ago, or when.
-func moment(text string, now time.Time) (time.Time, error) {
+// moment is what a person means by "since" or "until": how long ago, or when.
+func moment(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
@@ -108,7 +108,7 @@ func moment(text string, now time.Time) (time.Time, error) {
 			return at, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%w: --since %q: want how long ago, as 90m, or when, as 2006-01-02 15:04:05", ErrUsage, text)
+	return time.Time{}, fmt.Errorf("%w: %s %q: want how long ago, as 90m, or when, as 2006-01-02 15:04:05", ErrUsage, flag, text)
 }
 
 // matches goes by the whole path, or by the name alone where the pattern has no slash.
