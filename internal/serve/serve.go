@@ -80,7 +80,7 @@ type server struct {
 	watcher   *reclaim.Watcher
 	fs        *fsnode.FS
 	events    *events.Log
-	socket    string // where the control socket is, "" if there is none
+	socket    socket
 }
 
 func (s *server) start() error {
@@ -237,10 +237,13 @@ func (s *server) untilUnmounted() error {
 		select {
 		case err := <-s.end.Done():
 			if err != nil {
+				s.events.Close()
 				return err
 			}
+			s.socket.close()
 			s.fs.Close()
-			s.endControl()
+			s.events.Close()
+			s.socket.end()
 			s.log.Info().Str("dir", s.end.Point).Msg("unmounted")
 			return nil
 		case <-alone:
