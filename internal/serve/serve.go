@@ -80,6 +80,7 @@ type server struct {
 	watcher   *reclaim.Watcher
 	fs        *fsnode.FS
 	events    *events.Log
+	journal   *journal
 	socket    socket
 }
 
@@ -111,6 +112,7 @@ func (s *server) start() error {
 	s.denyNoMore()
 	judge := newJudge(fs, s.processes)
 	ledger := newLedger(fs, s.processes)
+	s.journal = newJournal(s.log, fs, s.processes, s.events)
 	law := s.law(fs, judge, ledger)
 	if !law.Self.Known() {
 		return errors.New("the kernel can't name this very process: neither pidfd_open nor /proc does")
@@ -167,7 +169,7 @@ func (s *server) law(fs *fsnode.FS, j *judge, l *ledger) lockmgr.Config {
 		Now:        time.Now,
 		Ledger:     l,
 		FirstToken: l.first(),
-		Events:     (&journal{s.log, fs, s.events}).record,
+		Events:     s.journal.record,
 	}
 }
 
