@@ -59,7 +59,7 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), eventsCommand(), releaseCommand(), upgradeCommand(), configCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), topCommand(), eventsCommand(), releaseCommand(), upgradeCommand(), configCommand(), versionCommand())
 	return root
 }
 
@@ -244,6 +244,17 @@ func locksCommand() *cobra.Command {
 	f.Int32Var(&q.Owner, "owner", 0, "only of the process with this PID")
 	f.StringVar(&q.Lock, "lock", "", "only those that match: a name, or a path in the mount, with * and ?")
 	return cmd
+}
+
+func topCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "top DIR",
+		Short: "Watch the locks of the mount at DIR on the whole screen, and release them",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return cli.Top(cmd.Context(), args[0], cmd.OutOrStdout())
+		},
+	}
 }
 
 func eventsCommand() *cobra.Command {

@@ -18,7 +18,8 @@ func lockOf(path, state string, pid int32, since time.Time) fsnode.LockDump {
 	l := fsnode.LockDump{Path: path, Kind: "file", State: state, CreatedAt: since, Contenders: []fsnode.ContenderDump{}}
 	if pid != 0 {
 		l.Token = lockmgr.Token(1000 + pid)
-		l.Owner = &fsnode.OwnerDump{PID: pid, NSPIDs: []int32{pid}, UID: 1000, Comm: "node"}
+		l.Owner = &fsnode.OwnerDump{PID: pid, NSPIDs: []int32{pid}, UID: 1000, Comm: "node",
+			StartTime: 123456, BootID: "8ec9e09e-30a3-4832-a4e6-d32db8c92583", PIDNS: 4026531836}
 	}
 	return l
 }
