@@ -14,12 +14,13 @@ const (
 
 // Log takes events without ever making who tells of one wait, and writes them a little later, many at once.
 //
-// mu guards queue, missing and armed, and is held to append one. writing is held while a batch is written; what others
+// mu guards queue, missing, lost and armed, and is held to append one. writing is held while a batch is written; what others
 // read of that, lines, seq and more, is guarded by read. Order: writing, then mu or read.
 type Log struct {
 	mu      sync.Mutex
 	queue   []func() Event
-	missing uint64
+	missing uint64 // events that were not queued since the queue was last emptied
+	lost    uint64 // events that were not queued, ever
 	armed   bool
 
 	writing sync.Mutex
@@ -60,6 +61,7 @@ func (l *Log) Add(describe func() Event) {
 	defer l.mu.Unlock()
 	if len(l.queue) >= maxQueue {
 		l.missing++
+		l.lost++
 		return
 	}
 	l.queue = append(l.queue, describe)
@@ -107,6 +109,13 @@ func (l *Log) Flush() {
 	l.seq = seq
 	close(l.more)
 	l.more = make(chan struct{})
+}
+
+// Lost is how many events were not kept.
+func (l *Log) Lost() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 // Recent are the last events, oldest first, a line of JSON each.

@@ -12,12 +12,14 @@ import (
 // journal keeps everything that happens to a lock among the events, and writes one line of the log for it: for grants and releases, and
 // that they are taken over, which are the ordinary course, only when debugging.
 type journal struct {
-	log    zerolog.Logger
-	fs     *fsnode.FS
-	events *events.Log
+	log     zerolog.Logger
+	fs      *fsnode.FS
+	events  *events.Log
+	metrics *metrics
 }
 
 func (j *journal) record(ev lockmgr.Event) {
+	j.metrics.count(ev)
 	if ev.What == lockmgr.Refused && ev.Refused > quietAfter && ev.Refused%quietAfter != 0 {
 		return
 	}

@@ -108,6 +108,7 @@ func (s *server) start() error {
 		return err
 	}
 	s.fs = fs
+	s.tellOfServer(fs.Metrics())
 	s.denyNoMore()
 	judge := newJudge(fs, s.processes)
 	ledger := newLedger(fs, s.processes)
@@ -167,7 +168,7 @@ func (s *server) law(fs *fsnode.FS, j *judge, l *ledger) lockmgr.Config {
 		Now:        time.Now,
 		Ledger:     l,
 		FirstToken: l.first(),
-		Events:     (&journal{s.log, fs, s.events}).record,
+		Events:     (&journal{s.log, fs, s.events, newMetrics(fs.Metrics())}).record,
 	}
 }
 
