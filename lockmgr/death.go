@@ -21,6 +21,10 @@ func (m *Manager) watch(e *entry) {
 	}
 }
 
+// breath is after how many locks of a dead owner others come first. Nobody waits for the rest: whoever wants one of them has
+// the owner asked after (settle).
+const breath = 8
+
 // OwnerDied is the kernel's news that a process is dead, zombies included. Every lock
 // it holds becomes an orphan, at once or when the last handle goes.
 func (m *Manager) OwnerDied(id Identity) {
@@ -34,7 +38,10 @@ func (m *Manager) OwnerDied(id Identity) {
 		}
 	}
 	m.mu.Unlock()
-	for _, e := range held {
+	for i, e := range held {
+		if i%breath == breath-1 {
+			m.Breathe()
+		}
 		e.turn.Lock()
 		if e.state == Held && e.owner.Identity == id {
 			m.ownerGone(e)

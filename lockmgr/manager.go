@@ -59,7 +59,7 @@ type Judge interface {
 	Judge(Key, InodeID)
 }
 
-// Config is what a Manager is made of. All fields are needed but Ledger and Events.
+// Config is what a Manager is made of. All fields are needed but Ledger, Events and Breathe.
 type Config struct {
 	Policy     Policy
 	Tree       Tree
@@ -71,6 +71,7 @@ type Config struct {
 	Now        func() time.Time
 	FirstToken Token       // the first grant gets this token
 	Events     func(Event) // called with a turn taken: it must be quick and must not call back
+	Breathe    func()      // called, with no turn taken, now and then between the locks of a dead owner that had many: others come first
 }
 
 // Manager arbitrates the locks of one tree. All methods may be called at any time
@@ -111,6 +112,9 @@ type Manager struct {
 func New(c Config) *Manager {
 	if c.Events == nil {
 		c.Events = func(Event) {}
+	}
+	if c.Breathe == nil {
+		c.Breathe = func() {}
 	}
 	if c.Ledger == nil {
 		c.Ledger = noLedger{}
