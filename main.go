@@ -269,7 +269,7 @@ func eventsCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return cli.Events(ctx, args[0], q, cmd.OutOrStdout())
+			return cli.Events(ctx, args[0], q, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	f := cmd.Flags()

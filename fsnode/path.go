@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"sessionlockfs/lockmgr"
 )
@@ -49,6 +50,25 @@ func (fs *FS) prefixOf(id lockmgr.InodeID) string {
 	}
 	return dir + "/"
 }
+
+// DirOf is what comes before the names in a directory, as PathOf has it. there is false if the directory is gone: then its path is what
+// people can't use, or that of another one.
+func (fs *FS) DirOf(id lockmgr.InodeID) (prefix string, there bool) {
+	n, err := fs.inodes.borrow(id)
+	if err != nil {
+		return fs.prefixOf(id), false
+	}
+	defer fs.inodes.giveBack(n)
+	prefix = fs.prefixOf(id)
+	if !strings.HasSuffix(prefix, deleted+"/") {
+		return prefix, true
+	}
+	var st unix.Stat_t
+	return prefix, unix.Fstat(n.fd, &st) == nil && st.Nlink > 0
+}
+
+// deleted is what the kernel puts behind the path of what has no name any more (d_path).
+const deleted = " (deleted)"
 
 // PathOf is a lock's path relative to the mount, for people. It may be called with a
 // turn taken.

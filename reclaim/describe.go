@@ -1,7 +1,7 @@
 package reclaim
 
 import (
-	"os"
+	"bytes"
 	"strings"
 	"sync"
 	"time"
@@ -89,10 +89,12 @@ func (p *Processes) describe(id lockmgr.Identity, before lockmgr.Process, known 
 }
 
 func (p *Processes) readStatus(d *lockmgr.Process) {
-	text, err := p.proc.status(d.PID)
-	if err != nil {
-		return
+	if text, err := p.proc.status(d.PID); err == nil {
+		fillFromStatus(d, text)
 	}
+}
+
+func fillFromStatus(d *lockmgr.Process, text []byte) {
 	if uids := statusNumbers(text, "Uid"); len(uids) > 0 {
 		d.UID = uint32(uids[0]) // real, effective, saved, file system
 	}
@@ -105,12 +107,13 @@ func (p *Processes) readStatus(d *lockmgr.Process) {
 }
 
 func (p *Processes) container(pid int32) string {
-	text, err := os.ReadFile(p.proc.of(pid, "cgroup"))
+	var buf [4096]byte // a hierarchy has a line of some hundred bytes, and there is one, or some ten
+	text, err := readHead(p.proc.of(pid, "cgroup"), buf[:])
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(text)) {
-		if id := containerID(strings.TrimSpace(line)); id != "" {
+	for line := range bytes.Lines(text) {
+		if id := containerID(strings.TrimSpace(string(line))); id != "" {
 			return id
 		}
 	}

@@ -35,6 +35,7 @@ type Processes struct {
 	cache    *callerCache
 	helpers  atomic.Pointer[map[string]bool]
 	known    *describedCache
+	glanced  *describedCache
 	watching *watchCache
 	waits    waits
 	family   []int
@@ -53,7 +54,7 @@ func New(o Options) *Processes {
 		o.Proxies = []string{"nfsd", "smbd", "virtiofsd", "sftp-server"}
 	}
 	p := &Processes{
-		features: o.Features, proc: o.procfs(), cache: newCallerCache(), known: newDescribedCache(),
+		features: o.Features, proc: o.procfs(), cache: newCallerCache(), known: newDescribedCache(), glanced: newDescribedCache(),
 		watching: &watchCache{answers: map[watchQuestion]watchAnswer{}}, waits: waits{stuck: map[int32]int{}},
 		family: o.Family,
 	}

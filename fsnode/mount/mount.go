@@ -33,6 +33,7 @@ type Serving struct {
 	done       chan error
 	Mounted    func(dev uint64)
 	News       func(text []byte)
+	Leaving    func() // told before this process ends because another one goes on
 }
 
 // Served finds out whether this process is a mount's server; nil if it is not.
@@ -160,6 +161,7 @@ func (s *Serving) listen() {
 			s.News(m.body)
 		case sayQuit:
 			s.device.drain(drainWithin)
+			s.Leaving()
 			os.Exit(0)
 		}
 	}

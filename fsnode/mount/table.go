@@ -45,6 +45,11 @@ func Top(path string) (top Entry, ok bool) {
 	return top, ok
 }
 
+// Mounted reports whether a file system with this device number is mounted anywhere in our own namespace.
+func Mounted(device uint64) bool {
+	return slices.ContainsFunc(table(), func(e Entry) bool { return e.Device == device })
+}
+
 // table reads the mount table of our own namespace.
 func table() Table {
 	text, err := os.ReadFile("/proc/self/mountinfo")

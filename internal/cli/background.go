@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -125,7 +126,18 @@ func LogFile(dir string) (string, error) {
 // EventFile is where the events of a mount are kept.
 func EventFile(dir string) (string, error) {
 	logs, err := logDir()
-	return filepath.Join(logs, unit.UnitNamePathEscape(dir)+".events"), err
+	return filepath.Join(logs, fileName(unit.UnitNamePathEscape(dir))+".events"), err
+}
+
+// longestName leaves room for what is put behind a name: one of a file may have 255 bytes.
+const longestName = 200
+
+// fileName cuts a name that is too long, and tells it apart from others that begin in the same way.
+func fileName(name string) string {
+	if len(name) <= longestName {
+		return name
+	}
+	return fmt.Sprintf("%s-%x", name[:longestName], sha256.Sum256([]byte(name)))[:longestName+1+16]
 }
 
 // logDir is where we log: where systemd says, or as is the custom.

@@ -28,8 +28,9 @@ type EventsQuery struct {
 	Lock   string // only of locks whose path in the mount matches it
 }
 
-// Events shows what happened to the locks of the mount at, or around, a directory.
-func Events(ctx context.Context, dir string, q EventsQuery, out io.Writer) error {
+// Events shows what happened to the locks of the mount at, or around, a directory. If it follows them it returns when the mount is no more,
+// of which it tells on notes, or whoever waits has had enough.
+func Events(ctx context.Context, dir string, q EventsQuery, out, notes io.Writer) error {
 	since, err := moment("--since", q.Since, time.Now())
 	if err != nil {
 		return err
@@ -37,48 +38,84 @@ func Events(ctx context.Context, dir string, q EventsQuery, out io.Writer) error
 	if _, err := path.Match(q.Lock, ""); err != nil {
 		return fmt.Errorf("%w: --lock %q: %w", ErrUsage, q.Lock, err)
 	}
-	in, err := openEvents(ctx, dir, since, q.Follow)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	return eachEvent(in, func(line []byte, ev events.Event) error {
-		if ev.Time.Before(since) || q.Lock != "" && !matches(q.Lock, ev.Lock) {
-			return nil
-		}
-		if q.JSON {
-			_, err := out.Write(append(line, '\n'))
-			return err
-		}
-		_, err := fmt.Fprintln(out, describeEvent(ev))
-		return err
-	})
-}
-
-// openEvents asks the mount's socket, and where that can't be reached, as in a container, what the mount has in memory.
-func openEvents(ctx context.Context, dir string, since time.Time, follow bool) (io.ReadCloser, error) {
 	root, device, err := mountAt(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	in, err := control.Dial(device).Events(ctx, since, follow)
-	if err == nil {
-		return in, nil
+	show := func(line []byte, ev events.Event) error { return q.show(line, ev, since, out) }
+	if q.Follow {
+		f := follower{root: root, device: device, client: control.Dial(device), from: events.From{Since: since}, show: show}
+		return f.follow(ctx, notes)
 	}
-	if follow {
-		return nil, &mount.Refusal{Cause: mount.NoFUSE, What: "the control socket of " + root + " can't be reached", Err: err,
-			Advice: "run it as root or as who mounted, outside of containers"}
+	text, err := keptEvents(ctx, root, device, since)
+	if err != nil {
+		return err
 	}
-	text, err := within(answerWithin, func() ([]byte, error) { return os.ReadFile(filepath.Join(root, fsnode.ControlDir, "events")) })
+	return eachEvent(bytes.NewReader(text), show)
+}
+
+// show shows an event, if it is asked for.
+func (q EventsQuery) show(line []byte, ev events.Event, since time.Time, out io.Writer) (err error) {
+	if ev.Time.Before(since) || q.Lock != "" && !matches(q.Lock, ev.Lock) {
+		return nil
+	}
+	if q.JSON {
+		_, err = fmt.Fprintf(out, "%s\n", events.Escape(line))
+	} else {
+		_, err = fmt.Fprintln(out, describeEvent(ev))
+	}
+	return err
+}
+
+// keptEvents asks the mount's socket, and where that can't be reached, as in a container, what the mount has in memory. All of it is read
+// before any is shown: who pages through it may take an hour.
+func keptEvents(ctx context.Context, root string, device uint64, since time.Time) (text []byte, err error) {
+	text, err = askEvents(ctx, device, since)
+	var failure *control.Failure
+	switch {
+	case err == nil || ctx.Err() != nil || errors.As(err, &failure):
+		return text, err
+	case errors.Is(err, errStuck):
+		return nil, refuseRead(root, err)
+	}
+	text, err = within(answerWithin, func() ([]byte, error) { return os.ReadFile(filepath.Join(root, fsnode.ControlDir, "events")) })
 	if err != nil {
 		return nil, refuseRead(root, err)
 	}
-	return io.NopCloser(bytes.NewReader(text)), nil
+	return text, nil
+}
+
+// askEvents gives up, with errStuck, when nothing comes for too long.
+func askEvents(ctx context.Context, device uint64, since time.Time) (text []byte, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(answerWithin, func() { cancel(errStuck) })
+	defer timer.Stop()
+	body, err := control.Dial(device).Events(ctx, since, false)
+	if err == nil {
+		defer body.Close()
+		text, err = io.ReadAll(watched{body, timer})
+	}
+	if err != nil && context.Cause(ctx) == errStuck {
+		err = errStuck
+	}
+	return text, err
+}
+
+// watched puts a timer off with all that is read.
+type watched struct {
+	io.Reader
+	timer *time.Timer
+}
+
+func (w watched) Read(p []byte) (int, error) {
+	w.timer.Reset(answerWithin)
+	return w.Reader.Read(p)
 }
 
 // mountAt finds the mount at, or around, a directory, without asking it anything.
 func mountAt(dir string) (root string, device uint64, err error) {
-	abs, err := filepath.Abs(dir)
+	abs, err := absolute(dir)
 	if err != nil {
 		return "", 0, err
 	}
@@ -120,7 +157,7 @@ func matches(pattern, lock string) bool {
 	return ok
 }
 
-// eachEvent does something for each event, until there are no more, or whoever waits for more has had enough.
+// eachEvent does something for each event, until there are no more.
 func eachEvent(in io.Reader, do func(line []byte, ev events.Event) error) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
@@ -133,16 +170,13 @@ func eachEvent(in io.Reader, do func(line []byte, ev events.Event) error) error 
 			return err
 		}
 	}
-	if err := lines.Err(); !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return lines.Err()
 }
 
 // describeEvent is a line for a person.
 func describeEvent(ev events.Event) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-9s", ev.Time.Local().Format("2006-01-02 15:04:05.000"), strings.ReplaceAll(ev.Event, "_", " "))
+	fmt.Fprintf(&b, "%s  %-9s", ev.Time.Local().Format("2006-01-02 15:04:05.000"), PrintableText(strings.ReplaceAll(ev.Event, "_", " ")))
 	if ev.Lock != "" {
 		fmt.Fprintf(&b, "  %s", Printable(ev.Lock))
 	}
@@ -154,9 +188,9 @@ func describeEvent(ev events.Event) string {
 	}
 	switch {
 	case ev.Act != "":
-		fmt.Fprintf(&b, "; %s", ev.Act)
+		fmt.Fprintf(&b, "; %s", PrintableText(ev.Act))
 	case ev.Write != "":
-		fmt.Fprintf(&b, "; %s", ev.Write)
+		fmt.Fprintf(&b, "; %s", PrintableText(ev.Write))
 	}
 	if ev.By != nil {
 		fmt.Fprintf(&b, " by %s", someone(ev.By))
@@ -177,7 +211,11 @@ func describeEvent(ev events.Event) string {
 }
 
 func someone(p *events.Process) string {
-	text := fmt.Sprintf("%s %d", Printable(p.Comm), p.PID)
+	name := "process" // of which nothing else is known
+	if p.Comm != "" {
+		name = Printable(p.Comm)
+	}
+	text := fmt.Sprintf("%s %d", name, p.PID)
 	if n := len(p.NSPIDs); n > 1 {
 		text += fmt.Sprintf(" (%d in its container)", p.NSPIDs[n-1])
 	}

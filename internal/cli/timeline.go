@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,7 +42,7 @@ func Timeline(ctx context.Context, dir string, q TimelineQuery, out io.Writer) e
 	if err != nil {
 		return err
 	}
-	if err := addEvents(ctx, root, b); err != nil {
+	if err := addEvents(ctx, root, device, b); err != nil {
 		return err
 	}
 	addHeld(ctx, root, device, b)
@@ -100,13 +101,12 @@ func (q TimelineQuery) builder(now time.Time) (*timeline.Builder, error) {
 }
 
 // addEvents asks for all that are kept: what is held when a picture begins was granted before.
-func addEvents(ctx context.Context, root string, b *timeline.Builder) error {
-	in, err := openEvents(ctx, root, time.Time{}, false)
+func addEvents(ctx context.Context, root string, device uint64, b *timeline.Builder) error {
+	text, err := keptEvents(ctx, root, device, time.Time{})
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	return eachEvent(in, func(_ []byte, ev events.Event) error {
+	return eachEvent(bytes.NewReader(text), func(_ []byte, ev events.Event) error {
 		b.Add(ev)
 		return nil
 	})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sessionlockfs/fsnode/mount"
 	"sessionlockfs/internal/control"
 	"sessionlockfs/internal/events"
 )
@@ -47,12 +49,12 @@ func (s *source) follow(ctx context.Context, since time.Time, tell chan<- newsMs
 func (s *source) history(ctx context.Context, lock string) (all []events.Event, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, answerWithin, errStuck)
 	defer cancel()
-	in, err := openEvents(ctx, s.root, time.Time{}, false)
+	top, _ := mount.Top(s.root)
+	text, err := keptEvents(ctx, s.root, top.Device, time.Time{})
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
-	err = eachEvent(in, func(_ []byte, ev events.Event) error {
+	err = eachEvent(bytes.NewReader(text), func(_ []byte, ev events.Event) error {
 		if ev.Lock == lock {
 			all = append(all[max(0, len(all)-keptHistory):], ev)
 		}

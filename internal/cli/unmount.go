@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sessionlockfs/fsnode/mount"
+	"sessionlockfs/internal/control"
 )
 
 // Processes tells who uses a mounted file system, by its device number.
@@ -31,6 +32,7 @@ func Unmount(dir string, p Processes, out io.Writer) error {
 	if top.Device == 0 {
 		return nil
 	}
+	control.Clear(top.Device) // of a mount that was dead
 	if holders := Ask(func() []string { return p.MountHolders(top.Device) }); len(holders) > 0 {
 		fmt.Fprintf(out, "unmounted here; it goes on being served for %s, and can be mounted again when they let go\n",
 			Some(holders))

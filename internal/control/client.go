@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"sessionlockfs/fsnode"
+	"sessionlockfs/internal/events"
 )
 
 // Client asks the socket of a mount.
@@ -23,19 +26,24 @@ type Client struct{ http http.Client }
 // by whoever may, and a user's own on the user's.
 func Dial(device uint64) *Client {
 	return &Client{http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			var errs error
-			for _, path := range paths(device) {
-				c, err := d.DialContext(ctx, "unix", path)
-				if err == nil {
-					return c, nil
-				}
-				errs = errors.Join(errs, err)
-			}
-			return nil, errs
-		},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, paths(device)) },
 	}}}
+}
+
+// dial connects to the first socket that can be had. The error is of one that is there, if there is one.
+func dial(ctx context.Context, paths []string) (c net.Conn, err error) {
+	err = fmt.Errorf("there is no place for a socket: %w", fs.ErrNotExist)
+	for _, path := range paths {
+		var d net.Dialer
+		c, e := d.DialContext(ctx, "unix", path)
+		if e == nil {
+			return c, nil
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			err = e
+		}
+	}
+	return nil, err
 }
 
 // Get asks for what is there now.
@@ -60,7 +68,15 @@ func (c *Client) Payload(ctx context.Context, path string) (d fsnode.PayloadDump
 
 // Events gives the events since a moment, a line of JSON each, and those to come if it follows. The caller closes it.
 func (c *Client) Events(ctx context.Context, since time.Time, follow bool) (io.ReadCloser, error) {
-	query := url.Values{"since": {since.Format(time.RFC3339Nano)}}
+	return c.EventsFrom(ctx, events.From{Since: since}, follow)
+}
+
+// EventsFrom is Events for somebody who may have seen some already.
+func (c *Client) EventsFrom(ctx context.Context, from events.From, follow bool) (io.ReadCloser, error) {
+	query := url.Values{"since": {from.Since.UTC().Format(time.RFC3339Nano)}}
+	if from.After > 0 {
+		query.Set("after", strconv.FormatUint(from.After, 10))
+	}
 	if follow {
 		query.Set("follow", "1")
 	}
@@ -109,6 +125,11 @@ func Listening(address string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", fmt.Errorf("%q is no address: want PORT, or HOST:PORT for others to see: %w", address, err)
+	}
+	if _, err := net.LookupPort("tcp", port); port == "" {
+		return "", fmt.Errorf("%q has no port", address)
+	} else if err != nil {
+		return "", fmt.Errorf("%q is no address: %w", address, err)
 	}
 	if host == "" {
 		host = "127.0.0.1"

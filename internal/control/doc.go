@@ -3,7 +3,8 @@
 //
 //	GET /locks      what .sessionlockfs/locks says
 //	GET /metrics    what .sessionlockfs/metrics says
-//	GET /events     a line of JSON for each event; ?since=RFC3339 from then on, ?follow=1 and those to come
+//	GET /events     a line of JSON for each event; ?since=RFC3339 from then on, ?after=SEQ&since=RFC3339 where one
+//	                stopped (see events.From), ?follow=1 and those to come
 //	GET /payload    what stands under the name of the lock ?path=, as fsnode.PayloadDump; to others the mount shows it otherwise
 //	POST /command   what may be written to .sessionlockfs/control
 //

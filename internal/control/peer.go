@@ -21,23 +21,39 @@ func Server(ctx context.Context, device uint64) (pid int32, err error) {
 			continue
 		}
 		defer c.Close()
-		return peer(c.(*net.UnixConn))
+		who, err := peer(c.(*net.UnixConn))
+		if err != nil {
+			return 0, err
+		}
+		return who.Pid, nil
 	}
 	return 0, err
 }
 
-func peer(c *net.UnixConn) (pid int32, err error) {
+// peer is who is at the other end.
+func peer(c *net.UnixConn) (who *unix.Ucred, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	var who *unix.Ucred
 	if e := raw.Control(func(fd uintptr) {
 		who, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
 	}); e != nil || err != nil {
-		return 0, errors.Join(e, err)
+		return nil, errors.Join(e, err)
 	}
-	return who.Pid, nil
+	return who, nil
+}
+
+// asker is under which a request's context has a *unix.Ucred of who asks, where it comes by a socket of this machine.
+type asker struct{}
+
+func knowAsker(ctx context.Context, c net.Conn) context.Context {
+	if c, ok := c.(*net.UnixConn); ok {
+		if who, err := peer(c); err == nil {
+			return context.WithValue(ctx, asker{}, who)
+		}
+	}
+	return ctx
 }
 
 // Socket is where a mount can be asked, or could be once.
@@ -57,6 +73,16 @@ func Sockets() (all []Socket) {
 		}
 	}
 	return all
+}
+
+// Clear removes the sockets that a mount has left, if nobody listens on them any more.
+func Clear(device uint64) {
+	if device == 0 {
+		return
+	}
+	for _, path := range paths(device) {
+		_ = Socket{path, device}.RemoveDead()
+	}
 }
 
 // Dead reports whether nobody listens any more.

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
+	stdlog "log"
 	"net/http"
-	"os"
-	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
 	"sessionlockfs/fsnode"
@@ -29,16 +30,29 @@ type Mount interface {
 // maxCommand is more than the longest path, in bytes.
 const maxCommand = 8 << 10
 
+const (
+	stalled  = 10 * time.Second // how long whoever is connected may say nothing, and one who follows events may take nothing
+	finished = time.Minute      // how long any other answer may take in all
+)
+
+// NewServer makes a server that nobody keeps busy by being slow. What goes wrong with a connection is told to the log.
+func NewServer(h http.Handler, log zerolog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ConnContext: knowAsker, ErrorLog: stdlog.New(log, "", 0),
+		ReadTimeout: stalled, IdleTimeout: stalled, WriteTimeout: finished,
+	}
+}
+
 // Handler answers for a mount.
-func Handler(m Mount, log *events.Log) http.Handler {
+func Handler(m Mount, happened *events.Log, log zerolog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /locks", says("application/json", m.Dump))
 	mux.Handle("GET /metrics", Metrics(m))
-	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { tell(w, r, log) })
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { tell(w, r, happened) })
 	mux.HandleFunc("GET /payload", func(w http.ResponseWriter, r *http.Request) {
 		says("application/json", func() ([]byte, error) { return m.Payload(r.FormValue("path")) })(w, r)
 	})
-	mux.HandleFunc("POST /command", func(w http.ResponseWriter, r *http.Request) { carryOut(w, r, m) })
+	mux.HandleFunc("POST /command", func(w http.ResponseWriter, r *http.Request) { carryOut(w, r, m, log) })
 	return mux
 }
 
@@ -59,32 +73,29 @@ func says(kind string, what func() ([]byte, error)) http.HandlerFunc {
 	}
 }
 
-// tell sends events, until whoever asked has gone if it follows them.
+// tell sends events, until whoever asked has gone if it follows them. One that does not read is sent away: it can go on where it stopped.
 func tell(w http.ResponseWriter, r *http.Request, log *events.Log) {
-	var since time.Time
-	if text := r.FormValue("since"); text != "" {
-		var err error
-		if since, err = time.Parse(time.RFC3339Nano, text); err != nil {
-			http.Error(w, "since: "+err.Error(), http.StatusBadRequest)
-			return
-		}
+	from, err := begin(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
+	follow, out := r.FormValue("follow") != "", http.NewResponseController(w)
+	_ = out.SetReadDeadline(time.Time{}) // nothing more is to be read
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	lines, last := log.Since(since)
-	out := http.NewResponseController(w)
+	reader := log.Read(from)
+	defer reader.Close()
 	for {
-		for _, line := range lines {
-			if _, err := w.Write(line); err != nil {
+		text, more := reader.Next()
+		_ = out.SetWriteDeadline(time.Now().Add(stalled))
+		if len(text) > 0 {
+			if _, err := w.Write(text); err != nil {
 				return
 			}
-		}
-		if r.FormValue("follow") == "" {
-			return
-		}
-		_ = out.Flush()
-		var more <-chan struct{}
-		if lines, last, more = log.After(last); len(lines) > 0 {
 			continue
+		}
+		if !follow || more == nil || out.Flush() != nil {
+			return
 		}
 		select {
 		case <-more:
@@ -94,11 +105,36 @@ func tell(w http.ResponseWriter, r *http.Request, log *events.Log) {
 	}
 }
 
-func carryOut(w http.ResponseWriter, r *http.Request, m Mount) {
-	line, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCommand))
-	if err == nil {
-		err = m.Command(string(line))
+// begin reads from where on events are wanted.
+func begin(r *http.Request) (from events.From, err error) {
+	if text := r.FormValue("since"); text != "" {
+		if from.Since, err = time.Parse(time.RFC3339Nano, text); err != nil {
+			return from, fmt.Errorf("since: %w", err)
+		}
 	}
+	if text := r.FormValue("after"); text != "" {
+		if from.After, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return from, fmt.Errorf("after: %w", err)
+		}
+	}
+	return from, nil
+}
+
+// carryOut also tells the log of it, as the control file does: who takes a lock away by force must not be unknown.
+func carryOut(w http.ResponseWriter, r *http.Request, m Mount, log zerolog.Logger) {
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCommand))
+	line := strings.TrimSuffix(string(text), "\n")
+	if err == nil {
+		err = m.Command(line)
+	}
+	told := log.Info()
+	if err != nil {
+		told = log.Warn().Err(err)
+	}
+	if who, ok := r.Context().Value(asker{}).(*unix.Ucred); ok {
+		told.Int32("pid", who.Pid).Uint32("uid", who.Uid)
+	}
+	told.Str("command", line).Msg("control")
 	if err != nil {
 		http.Error(w, err.Error(), statusOf(err))
 	}
@@ -110,6 +146,8 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &held):
 		return http.StatusConflict
+	case errors.As(err, new(*http.MaxBytesError)):
+		return http.StatusRequestEntityTooLarge
 	case errors.Is(err, fsnode.ErrLink):
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, fsnode.ErrCommand), errors.Is(err, fsnode.ErrNoLock):
@@ -118,82 +156,4 @@ func statusOf(err error) int {
 		return http.StatusNotFound
 	}
 	return http.StatusInternalServerError
-}
-
-// Listen makes the socket of a mount, for the group as well if that is not negative. An earlier server's goes.
-func Listen(path string, group int) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, err
-	}
-	// It is made where nobody else can come, since it has its mode only when it is there.
-	private, err := os.MkdirTemp(filepath.Dir(path), ".new-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(private)
-	made := filepath.Join(private, "s")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	l.SetUnlinkOnClose(false)
-	mode := os.FileMode(0o600)
-	if group >= 0 {
-		mode = 0o660
-		err = os.Chown(made, -1, group)
-	}
-	if err := errors.Join(err, os.Chmod(made, mode)); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	if err := os.Rename(made, path); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-// Path is where we put the socket of the mount with this device number; "" if there is no place for one.
-func Path(device uint64) string {
-	switch dir := os.Getenv("XDG_RUNTIME_DIR"); {
-	case os.Geteuid() == 0:
-		return filepath.Join(rootsDir, name(device))
-	case dir != "":
-		return filepath.Join(dir, "sessionlockfs", name(device))
-	}
-	return ""
-}
-
-const rootsDir = "/run/sessionlockfs"
-
-func name(device uint64) string {
-	return fmt.Sprintf("%d-%d.sock", unix.Major(device), unix.Minor(device))
-}
-
-// deviceOf reads a name.
-func deviceOf(name string) (device uint64, ok bool) {
-	var major, minor uint32
-	if _, err := fmt.Sscanf(name, "%d-%d.sock", &major, &minor); err != nil {
-		return 0, false
-	}
-	return unix.Mkdev(major, minor), true
-}
-
-// paths are where the socket of a mount may be.
-func paths(device uint64) (all []string) {
-	for _, dir := range dirs() {
-		all = append(all, filepath.Join(dir, name(device)))
-	}
-	return all
-}
-
-// dirs are where there may be sockets: of root's mounts, of ours, or, if we are root, of anybody's.
-func dirs() []string {
-	all := []string{rootsDir}
-	if os.Geteuid() == 0 {
-		users, _ := filepath.Glob("/run/user/*/sessionlockfs")
-		return append(all, users...)
-	}
-	if own := Path(0); own != "" {
-		all = append(all, filepath.Dir(own))
-	}
-	return all
 }

@@ -1,61 +1,56 @@
 package events
 
 import (
-	"encoding/json"
 	"sync"
 	"time"
 )
 
 const (
-	kept     = 4096                  // events in memory
-	maxQueue = 1 << 16               // events that wait to be written
+	maxQueue = 1 << 14               // events that wait to be written
 	batch    = 50 * time.Millisecond // how long one waits for more to come
+	patience = time.Second           // how long a disk that hangs is waited for
 )
 
 // Log takes events without ever making who tells of one wait, and writes them a little later, many at once.
 //
-// mu guards queue, missing, lost and armed, and is held to append one. writing is held while a batch is written; what others
-// read of that, lines, seq and more, is guarded by read. Order: writing, then mu or read.
+// mu guards queue, missing, lost and armed, and is held to append one. writing guards the rest but memory, and is held while a batch is
+// written, and at first until it is known where the file ends. Order: writing, then mu or memory.mu.
 type Log struct {
 	mu      sync.Mutex
 	queue   []func() Event
-	missing uint64 // events that were not queued since the queue was last emptied
-	lost    uint64 // events that were not queued, ever
+	missing uint64 // events there was no room for since the queue was last emptied
+	lost    uint64 // the same, ever
 	armed   bool
 
 	writing sync.Mutex
-	file    *file // nil if there is none
+	file    *file  // nil if there is none
+	seq     uint64 // of the last event
 
-	read  sync.Mutex
-	lines [][]byte // the last events, oldest first, a line of JSON each
-	seq   uint64   // of the last of them
-	more  chan struct{}
+	memory memory
 }
 
-// Open makes a log that goes on where the file ends, which is read in the background. path may be empty: then it is in
-// memory only, as it is when there is an error.
-func Open(path string) (*Log, error) {
-	l := &Log{more: make(chan struct{})}
+// Open makes a log that goes on where the file ends. The file is opened and read in the background, as nobody must wait for the disk it
+// is on. If path is empty the log is in memory only, and so is what can't be written; failed hears why, if it is not nil, now and then.
+func Open(path string, failed func(error)) *Log {
+	l := &Log{}
 	if path == "" {
-		return l, nil
+		return l
 	}
-	f, err := openFile(path)
-	if err != nil {
-		return l, err
-	}
-	l.file = f
 	l.writing.Lock()
 	go func() {
 		defer l.writing.Unlock()
-		lines, seq := f.tail(kept)
-		l.read.Lock()
-		defer l.read.Unlock()
-		l.lines, l.seq = lines, seq
+		l.file = openFile(path, failed)
+		lines := l.file.tail(kept)
+		if len(lines) > 0 {
+			l.seq = lines[len(lines)-1].seq
+		}
+		l.memory.add(lines)
 	}()
-	return l, nil
+	return l
 }
 
-// Add tells of an event. What can be found out later about it is: describe is called soon, from another goroutine.
+// Add tells of an event. What can be found out later about it is: describe is called soon, from another goroutine, one at a time and in
+// the order of the events.
 func (l *Log) Add(describe func() Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,100 +70,105 @@ func (l *Log) Add(describe func() Event) {
 func (l *Log) Flush() {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	l.mu.Lock()
-	queue, missing := l.queue, l.missing
-	l.queue, l.missing, l.armed = nil, 0, false
-	l.mu.Unlock()
-	if missing > 0 {
-		queue = append(queue, func() Event { return Event{Time: time.Now(), Event: Lost, Missing: missing} })
-	}
-	lines := make([][]byte, 0, len(queue))
-	seq := l.seq // only we change it
-	for _, describe := range queue {
-		ev := describe()
-		ev.Seq = seq + 1
-		line, err := json.Marshal(ev)
-		if err != nil {
-			continue
-		}
-		seq++
-		lines = append(lines, append(line, '\n'))
-	}
-	if len(lines) == 0 {
+	l.flush()
+}
+
+// flush is Flush for who has writing. A reader is given only what is in the file, or can't be: its number is not given again.
+func (l *Log) flush() {
+	queue := l.take()
+	if len(queue) == 0 {
 		return
 	}
 	if l.file != nil {
+		l.seq = max(l.seq, l.file.ready())
+	}
+	lines := l.number(queue)
+	if l.file != nil {
 		l.file.write(lines)
 	}
-	l.read.Lock()
-	defer l.read.Unlock()
-	l.lines = append(l.lines, lines...)
-	if extra := len(l.lines) - kept; extra > 0 {
-		l.lines = append([][]byte(nil), l.lines[extra:]...)
-	}
-	l.seq = seq
-	close(l.more)
-	l.more = make(chan struct{})
+	l.memory.add(lines)
 }
 
-// Lost is how many events were not kept.
+// take takes what was told. What there was no room for was told last.
+func (l *Log) take() []func() Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	queue, missing := l.queue, l.missing
+	l.queue, l.missing, l.armed = nil, 0, false
+	if missing > 0 {
+		queue = append(queue, func() Event { return Event{Time: time.Now(), Event: Lost, Missing: missing} })
+	}
+	return queue
+}
+
+// number makes lines of events.
+func (l *Log) number(queue []func() Event) []line {
+	lines := make([]line, 0, len(queue))
+	for _, describe := range queue {
+		ev := describe()
+		ev.Seq = l.seq + 1
+		line, err := encode(ev)
+		if err != nil {
+			continue
+		}
+		l.seq++
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// Lost is how many events there was no room for.
 func (l *Log) Lost() uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.lost
 }
 
-// Recent are the last events, oldest first, a line of JSON each.
-func (l *Log) Recent() []byte {
-	l.Flush()
-	lines, _, _ := l.After(0)
-	return join(lines)
-}
-
-// After are the events in memory after the one of that number, the number of the last one, and what is closed when there are more.
-func (l *Log) After(seq uint64) (lines [][]byte, last uint64, more <-chan struct{}) {
-	l.read.Lock()
-	defer l.read.Unlock()
-	if first := l.seq - uint64(len(l.lines)); seq > first {
-		lines = l.lines[min(seq-first, uint64(len(l.lines))):]
-	} else {
-		lines = l.lines
-	}
-	return lines, l.seq, l.more
-}
-
-// Since are all events that are kept and happened at or after a moment, from the file as well, and the number of the last one.
-func (l *Log) Since(moment time.Time) (lines [][]byte, last uint64) {
-	l.Flush()
-	l.writing.Lock() // so that file and memory say the same
-	defer l.writing.Unlock()
-	lines, last, _ = l.After(0)
-	if l.file != nil {
-		lines = l.file.all()
-	}
-	for i, line := range lines {
-		var ev Event
-		if json.Unmarshal(line, &ev) == nil && !ev.Time.Before(moment) {
-			return lines[i:], last
+// Recent are the last events, oldest first, a line of JSON each. If the disk hangs, what happened since is not among them.
+func (l *Log) Recent() (text []byte) {
+	soon(l.Flush)
+	_, place, _ := l.memory.oldest()
+	for {
+		lines, _, gone := l.memory.at(place)
+		if gone {
+			_, place, _ = l.memory.oldest()
+			continue
 		}
+		if len(lines) == 0 {
+			return text
+		}
+		for _, line := range lines {
+			text = append(text, line.text...)
+		}
+		place += uint64(len(lines))
 	}
-	return nil, last
 }
 
-// Close writes what is left.
+// Close writes what is left, if the disk does not hang, and ends all readers when they have read it.
 func (l *Log) Close() {
-	l.Flush()
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if l.file != nil {
-		l.file.close()
-		l.file = nil
-	}
+	soon(func() {
+		l.writing.Lock()
+		defer l.writing.Unlock()
+		l.flush()
+		if l.file != nil {
+			l.file.close()
+			l.file = nil
+		}
+	})
+	l.memory.end()
 }
 
-func join(lines [][]byte) (text []byte) {
-	for _, line := range lines {
-		text = append(text, line...)
+// soon waits for something, but not for long.
+func soon(do func()) {
+	done := make(chan struct{})
+	go func() {
+		do()
+		close(done)
+	}()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case <-done:
+	case <-timeout.C:
 	}
-	return text
 }

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,15 +21,13 @@ import (
 
 // openEvents opens what happened to this mount before. Without a file the mount is served all the same.
 func (s *server) openEvents() {
+	unkept := func(err error) { s.log.Warn().Err(err).Msg("events are not kept in a file") }
 	path, err := cli.EventFile(s.end.Point)
-	if err == nil {
-		s.events, err = events.Open(path)
-	} else {
-		s.events, _ = events.Open("")
-	}
 	if err != nil {
-		s.log.Warn().Err(err).Msg("events are not kept across restarts")
+		unkept(err)
 	}
+	s.events = events.Open(path, unkept)
+	s.end.Leaving = s.events.Close
 }
 
 // began tells of this server's start.
@@ -40,10 +40,20 @@ func (s *server) began(again bool) {
 	s.events.Add(func() events.Event { return events.Event{Time: now, Event: what, Server: pid} })
 }
 
+// socket is where the mount is asked past itself. mu guards all of it.
+type socket struct {
+	mu       sync.Mutex
+	listener *control.Listener // nil if there is none
+	http     *http.Server
+	over     bool // there will be none
+}
+
 // listen answers on the mount's socket, once it is known under which device number the mount is seen.
 func (s *server) listen(device uint64) {
+	s.socket.mu.Lock()
+	defer s.socket.mu.Unlock()
 	path := control.Path(device)
-	if path == "" || s.socket != "" {
+	if path == "" || s.socket.listener != nil || s.socket.over {
 		return
 	}
 	l, err := control.Listen(path, s.config.ControlGroup)
@@ -51,15 +61,32 @@ func (s *server) listen(device uint64) {
 		s.log.Warn().Err(err).Msg("no control socket: if the mount hangs, it can't be asked why")
 		return
 	}
-	s.socket = path
-	go func() { _ = newServer(control.Handler(s.fs, s.events)).Serve(l) }()
+	server := control.NewServer(control.Handler(s.fs, s.events, s.log), s.log)
+	s.socket.listener, s.socket.http = l, server
+	go func() { _ = server.Serve(l) }()
 }
 
-// quiet is how long somebody may be connected and say nothing.
-const quiet = 10 * time.Second
+// close takes the socket away: another mount may have the device number in a moment.
+func (s *socket) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+}
 
-func newServer(h http.Handler) *http.Server {
-	return &http.Server{Handler: h, ReadHeaderTimeout: quiet, IdleTimeout: quiet}
+// saying is for how long whoever follows the events may take to hear the last of them.
+const saying = time.Second
+
+// end waits until what was asked is answered. Nobody is to come any more.
+func (s *socket) end() {
+	if s.http == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), saying)
+	defer cancel()
+	_ = s.http.Shutdown(ctx)
 }
 
 // listenAgain is for how long a server tries to get an address that the one before may still have.
@@ -85,7 +112,7 @@ func (s *server) tellMetrics() {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", control.Metrics(s.fs))
 	s.log.Info().Stringer("address", l.Addr()).Msg("metrics")
-	_ = newServer(mux).Serve(l)
+	_ = control.NewServer(mux, s.log).Serve(l)
 }
 
 // networkOf is what to listen on for an address: with "tcp", Go takes 0.0.0.0 for the addresses of IPv6 as well.
@@ -94,14 +121,6 @@ func networkOf(address string) string {
 		return "tcp4"
 	}
 	return "tcp"
-}
-
-// endControl is for a mount that is over.
-func (s *server) endControl() {
-	if s.socket != "" {
-		_ = os.Remove(s.socket)
-	}
-	s.events.Close()
 }
 
 // GroupID finds the group that may ask the control socket; -1 for none.

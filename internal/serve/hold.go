@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -14,6 +15,7 @@ import (
 
 	"sessionlockfs/fsnode/mount"
 	"sessionlockfs/internal/cli"
+	"sessionlockfs/internal/control"
 	"sessionlockfs/reclaim"
 )
 
@@ -58,9 +60,11 @@ func (h *holder) start(command Command) error {
 	if err != nil {
 		return fmt.Errorf("this program can't be found: %w", err)
 	}
+	dead := h.before()
 	if h.source, err = mount.OpenSource(h.config.Source); err != nil {
 		return err
 	}
+	control.Clear(dead)
 	if err := h.config.Options.Inherit(h.source); err != nil {
 		return err
 	}
@@ -80,6 +84,15 @@ func (h *holder) start(command Command) error {
 		Program: strings.TrimSuffix(program, " (deleted)"), Command: command(h.source.Name(), point),
 	})
 	return err
+}
+
+// before is the device number of a mount of ours that is there already, 0 if there is none. If it can be mounted all the same, that was dead.
+func (h *holder) before() (device uint64) {
+	point, err := filepath.Abs(h.config.Mountpoint)
+	if top, is := mount.Top(point); err == nil && is && top.Ours() {
+		device = top.Device
+	}
+	return device
 }
 
 // mountpoint is where to mount: the absolute path without links.

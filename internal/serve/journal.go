@@ -1,6 +1,9 @@
 package serve
 
 import (
+	"sync/atomic"
+	"time"
+
 	"github.com/rs/zerolog"
 
 	"sessionlockfs/fsnode"
@@ -12,30 +15,48 @@ import (
 // journal keeps everything that happens to a lock among the events, and writes one line of the log for it: for grants and releases, and
 // that they are taken over, which are the ordinary course, only when debugging.
 type journal struct {
-	log     zerolog.Logger
-	fs      *fsnode.FS
-	events  *events.Log
-	metrics *metrics
+	log       zerolog.Logger
+	fs        *fsnode.FS
+	processes *reclaim.Processes
+	events    *events.Log
+	metrics   *metrics
+	places    *places // of who describes events
+	restored  atomic.Int64
 }
 
+func newJournal(log zerolog.Logger, fs *fsnode.FS, processes *reclaim.Processes, kept *events.Log) *journal {
+	return &journal{
+		log: log, fs: fs, processes: processes, events: kept, metrics: newMetrics(fs.Metrics()), places: newPlaces(fs.DirOf),
+	}
+}
+
+// record is called with a turn taken: what is to be found out about an event is, unless it may be too late then, left to who describes it.
 func (j *journal) record(ev lockmgr.Event) {
 	j.metrics.count(ev)
-	if ev.What == lockmgr.Refused && ev.Refused > quietAfter && ev.Refused%quietAfter != 0 {
+	if !worthALine(ev) {
 		return
 	}
-	j.events.Add(func() events.Event { return j.event(ev) })
-	var line *zerolog.Event
-	switch ev.What {
+	if ev.What != lockmgr.Restored || j.restored.Add(1) <= mostRestored {
+		by := j.by(ev)
+		j.events.Add(func() events.Event { return j.event(ev, by) })
+	}
+	if line := j.line(ev.What); line.Enabled() {
+		j.write(line, ev)
+	}
+}
+
+// line begins a line of the log.
+func (j *journal) line(what lockmgr.What) *zerolog.Event {
+	switch what {
 	case lockmgr.GrantedTo, lockmgr.Released, lockmgr.Restored, lockmgr.Contended:
-		line = j.log.Debug()
+		return j.log.Debug()
 	case lockmgr.Unwatched, lockmgr.Forced, lockmgr.Guarded:
-		line = j.log.Warn()
-	default:
-		line = j.log.Info()
+		return j.log.Warn()
 	}
-	if !line.Enabled() {
-		return
-	}
+	return j.log.Info()
+}
+
+func (j *journal) write(line *zerolog.Event, ev lockmgr.Event) {
 	line.Str("lock", j.fs.PathOf(ev.Key))
 	if ev.Token != 0 {
 		line.Uint64("token", uint64(ev.Token))
@@ -61,14 +82,19 @@ func (j *journal) record(ev lockmgr.Event) {
 	line.Msg(ev.What.String())
 }
 
-// event is what is kept of it.
-func (j *journal) event(ev lockmgr.Event) events.Event {
-	kept := events.Event{
-		Time: ev.Time, Event: ev.What.String(), Lock: j.fs.PathOf(ev.Key), Token: uint64(ev.Token), Refused: ev.Refused,
-		Owner: process(ev.Owner), Reason: ev.Reason, Payload: string(ev.Payload),
+// by is who did it, if that is somebody else than the owner. What "rm" is called is known only as long as it waits for our answer, which is now.
+func (j *journal) by(ev lockmgr.Event) *events.Process {
+	if !ev.By.Known() || ev.By == ev.Owner.Identity {
+		return nil
 	}
-	if ev.By.Known() && ev.By != ev.Owner.Identity {
-		kept.By = process(j.fs.Callers.Describe(ev.By))
+	return process(j.processes.Glance(ev.By))
+}
+
+// event is what is kept of it.
+func (j *journal) event(ev lockmgr.Event, by *events.Process) events.Event {
+	kept := events.Event{
+		Time: ev.Time, Event: ev.What.String(), Lock: j.places.path(ev.Key), Token: uint64(ev.Token), Refused: ev.Refused,
+		Owner: process(ev.Owner), By: by, Reason: ev.Reason, Payload: string(ev.Payload),
 	}
 	switch ev.What {
 	case lockmgr.Refused:
@@ -83,6 +109,19 @@ func (j *journal) event(ev lockmgr.Event) events.Event {
 	return kept
 }
 
+// allRestored tells how many grants were taken over that are not told of one by one. There may be a hundred thousand, for which all that
+// happened before would have to go.
+func (j *journal) allRestored() {
+	missing := j.restored.Load() - mostRestored
+	if missing <= 0 {
+		return
+	}
+	now := time.Now()
+	j.events.Add(func() events.Event {
+		return events.Event{Time: now, Event: events.Lost, Missing: uint64(missing), Reason: "more grants were taken over"}
+	})
+}
+
 // process is nil if the kernel could not name it.
 func process(p lockmgr.Process) *events.Process {
 	if !p.Known() {
@@ -91,9 +130,21 @@ func process(p lockmgr.Process) *events.Process {
 	return &events.Process{PID: p.PID, NSPIDs: p.NSPIDs, UID: p.UID, Comm: p.Comm, Container: p.Container}
 }
 
-// quietAfter is how many refusals of one grant are each worth a line; after that only
-// every so many-th is, for a client that tries in a tight loop.
-const quietAfter = 20
+const (
+	// quietAfter is how many refusals of one grant are each worth a line; after that only every one that is twice as many, for a client that
+	// tries in a tight loop: it must not push everything else out of the history.
+	quietAfter = 20
+	// mostRestored is how many grants that are taken over are each worth an event.
+	mostRestored = 1024
+)
+
+func worthALine(ev lockmgr.Event) bool {
+	if ev.What != lockmgr.Refused || ev.Refused <= quietAfter {
+		return true
+	}
+	times := ev.Refused / quietAfter
+	return ev.Refused%quietAfter == 0 && times&(times-1) == 0
+}
 
 // deaths is lockmgr's view of the processes.
 type deaths struct {

@@ -79,6 +79,7 @@ func (s *server) restore(l *ledger) error {
 		}
 		restored++
 	})
+	s.journal.allRestored()
 	if restored > 0 {
 		s.log.Info().Int("locks", restored).Dur("took", time.Since(started)).Msg("grants taken over")
 	}

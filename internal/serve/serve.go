@@ -80,7 +80,8 @@ type server struct {
 	watcher   *reclaim.Watcher
 	fs        *fsnode.FS
 	events    *events.Log
-	socket    string // where the control socket is, "" if there is none
+	journal   *journal
+	socket    socket
 }
 
 func (s *server) start() error {
@@ -112,6 +113,7 @@ func (s *server) start() error {
 	s.denyNoMore()
 	judge := newJudge(fs, s.processes)
 	ledger := newLedger(fs, s.processes)
+	s.journal = newJournal(s.log, fs, s.processes, s.events)
 	law := s.law(fs, judge, ledger)
 	if !law.Self.Known() {
 		return errors.New("the kernel can't name this very process: neither pidfd_open nor /proc does")
@@ -173,7 +175,7 @@ func (s *server) law(fs *fsnode.FS, j *judge, l *ledger) lockmgr.Config {
 		Ledger:     l,
 		FirstToken: l.first(),
 		Breathe:    func() { time.Sleep(breather) },
-		Events:     (&journal{s.log, fs, s.events, newMetrics(fs.Metrics())}).record,
+		Events:     s.journal.record,
 	}
 }
 
@@ -243,10 +245,13 @@ func (s *server) untilUnmounted() error {
 		select {
 		case err := <-s.end.Done():
 			if err != nil {
+				s.events.Close()
 				return err
 			}
+			s.socket.close()
 			s.fs.Close()
-			s.endControl()
+			s.events.Close()
+			s.socket.end()
 			s.log.Info().Str("dir", s.end.Point).Msg("unmounted")
 			return nil
 		case <-alone:
