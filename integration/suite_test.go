@@ -71,6 +71,9 @@ func prepareSuite() error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
+	if err := keepLogs(filepath.Join(dir, "logs")); err != nil {
+		return err
+	}
 	suite.helper = filepath.Join(dir, "helper")
 	if err := copySelf(suite.helper); err != nil {
 		return err
@@ -81,6 +84,18 @@ func prepareSuite() error {
 	suite.starting = make(chan struct{}, runtime.NumCPU())
 	findClients()
 	return findBinary()
+}
+
+// logsEnv tells mounts where to log, and to keep events.
+const logsEnv = "LOGS_DIRECTORY"
+
+// keepLogs makes the directory for that, where every user may mount, and nothing is left behind in the machine's own.
+func keepLogs(dir string) error {
+	os.Setenv(logsEnv, dir)
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return err
+	}
+	return os.Chmod(dir, 0o777|os.ModeSticky)
 }
 
 func copySelf(to string) error {

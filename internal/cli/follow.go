@@ -18,7 +18,7 @@ import (
 const (
 	firstPause = 20 * time.Millisecond  // before another server is looked for; a takeover takes some 10 ms
 	mostPause  = 500 * time.Millisecond // the same later
-	maybeDead  = 2 * time.Second        // after that long it is looked whether there will be another server
+	maybeDead  = 2 * time.Second        // after that long it is looked whether there will be another server, or a first one's socket
 )
 
 // follower goes on with what happens, from one server of a mount to the next.
@@ -43,7 +43,7 @@ func (f *follower) follow(ctx context.Context, notes io.Writer) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case f.isFinal(err):
+		case f.isFinal(err, alone):
 			return f.refuse(err)
 		case !mount.Mounted(f.device):
 			fmt.Fprintf(notes, "sessionlockfs: %s is not mounted any more\n", Printable(f.root))
@@ -82,11 +82,11 @@ func (f *follower) stream(ctx context.Context, answered func()) error {
 	})
 }
 
-// isFinal reports whether another try would come to the same. That there is no socket may be for a moment only, if there was one.
-func (f *follower) isFinal(err error) bool {
+// isFinal reports whether another try would come to the same. A mount that was made a moment ago has no socket yet.
+func (f *follower) isFinal(err error, alone time.Time) bool {
 	var failure *control.Failure
 	return errors.As(err, new(notShown)) || errors.As(err, &failure) || errors.Is(err, fs.ErrPermission) ||
-		!f.before && errors.Is(err, fs.ErrNotExist)
+		!f.before && errors.Is(err, fs.ErrNotExist) && time.Since(alone) > maybeDead
 }
 
 func (f *follower) refuse(err error) error {
