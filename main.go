@@ -61,8 +61,8 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", cli.ErrUsage, err) })
-	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), whyCommand(), eventsCommand(), timelineCommand(), releaseCommand(),
-		upgradeCommand(), doctorCommand(), probeCommand(), configCommand(), manCommand(), versionCommand())
+	root.AddCommand(mountCommand(), unmountCommand(), locksCommand(), topCommand(), whyCommand(), eventsCommand(), timelineCommand(),
+		releaseCommand(), upgradeCommand(), doctorCommand(), probeCommand(), configCommand(), manCommand(), versionCommand())
 	return root
 }
 
@@ -229,17 +229,35 @@ func unmountCommand() *cobra.Command {
 }
 
 func locksCommand() *cobra.Command {
-	var asJSON bool
+	var q cli.LocksQuery
 	cmd := &cobra.Command{
 		Use:   "locks DIR",
 		Short: "Show the locks of the mount at DIR and who holds them",
 		Args:  args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return cli.Locks(args[0], asJSON, cmd.OutOrStdout())
+			ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+			defer stop()
+			return cli.Locks(ctx, args[0], q, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "as JSON")
+	f := cmd.Flags()
+	f.BoolVar(&q.JSON, "json", false, "as JSON")
+	f.BoolVarP(&q.Watch, "watch", "w", false, "go on: once a second on a terminal, else whenever something has changed")
+	f.StringSliceVar(&q.States, "state", nil, "only in these states: "+strings.Join(cli.States(), ", "))
+	f.Int32Var(&q.Owner, "owner", 0, "only of the process with this PID")
+	f.StringVar(&q.Lock, "lock", "", "only those that match: a name, or a path in the mount, with * and ?")
 	return cmd
+}
+
+func topCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "top DIR",
+		Short: "Watch the locks of the mount at DIR on the whole screen, and release them",
+		Args:  args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return cli.Top(cmd.Context(), args[0], cmd.OutOrStdout())
+		},
+	}
 }
 
 func eventsCommand() *cobra.Command {

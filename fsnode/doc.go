@@ -55,6 +55,11 @@
 // with the locks themselves before anybody hears of them (ledger.go), and found again when the tree is searched at the
 // start (recorded.go).
 //
+// # Metrics
+//
+// What there is to measure here is told in metrics.go; how long requests take is counted in latency.go, and how long nobody
+// served in the memory that outlives us (durations.go).
+//
 // # Round trips
 //
 // A name that is no lock costs no look at who is asking. For a lock's name the kernel

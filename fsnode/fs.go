@@ -73,6 +73,7 @@ type FS struct {
 	reaping  *reaper
 	parked   parked
 	metrics  *prometheus.Registry
+	Latency  *Latency
 	kernel   kernel
 	pressure *pressure
 	proc     int // O_PATH descriptor of /proc/self/fd
@@ -110,6 +111,7 @@ func New(c Config) (*FS, error) {
 		started:       time.Now(),
 	}
 	fs.reaping = newReaper(fs)
+	fs.Latency = newLatency()
 	fs.metrics = fs.newMetrics()
 	if err := fs.addRoot(); err != nil {
 		unix.Close(proc)

@@ -32,7 +32,7 @@ type Remains struct {
 }
 
 const (
-	remainsMagic   = 0x73_6c_66_73_01_00_00_06 // "slfs", and the version of what follows
+	remainsMagic   = 0x73_6c_66_73_01_00_00_07 // "slfs", and the version of what follows
 	maxNodes       = 1 << 21                   // more inodes than there can be descriptors; memory is taken as it is touched
 	maxRunning     = 1 << 12                   // requests; of one more nothing is kept
 	maxInitRequest = 256
@@ -51,6 +51,7 @@ type remainsHead struct {
 	taken    uint64 // requests ever taken
 	denies   uint32 // writes may be refused; what was opened before that was so can't be kept from writing
 	_        uint32
+	vacant   durations // for how long nobody served, each time that a server took over
 }
 
 // nodeRecord is an inode that the kernel refers to.
@@ -167,6 +168,9 @@ func (r *Remains) SetDenies(is bool) {
 	}
 	atomic.StoreUint32(&r.head.denies, n)
 }
+
+// TookOver counts that a server takes over from one that ended so long ago.
+func (r *Remains) TookOver(vacant time.Duration) { r.head.vacant.add(&vacancyBounds, vacant) }
 
 // gave keeps that a handle's number is used up.
 func (r *Remains) gave(fh uint64) {

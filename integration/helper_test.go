@@ -40,6 +40,7 @@ var helpers = map[string]func(arguments []string) error{
 	"load":        helpLoad,
 	"make":        helpMake,
 	"make-link":   helpMakeLink,
+	"connect":     helpConnect,
 }
 
 func runHelper(name string, arguments []string) int {
@@ -234,6 +235,15 @@ func writeFile(t testing.TB, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func readText(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // shell runs a script in bash and fails the test if it fails.

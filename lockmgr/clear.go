@@ -22,7 +22,7 @@ func (m *Manager) clearOrphan(e *entry, c Identity) error {
 		return fmt.Errorf("remove orphan %q: %w", e.key.Name, err)
 	}
 	if !e.leaving { // else it was told when it was put on its way
-		m.tell(e, Event{What: Reclaimed, By: c, Reason: "an exclusive create wanted the name", Payload: content.Record()})
+		m.tell(e, Event{What: Reclaimed, By: c, Cause: Wanted, Reason: "an exclusive create wanted the name", Payload: content.Record()})
 	}
 	m.forget(e)
 	return nil

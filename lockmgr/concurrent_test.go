@@ -61,6 +61,7 @@ func (f *fighter) fight(rounds int) {
 			f.lists(f.p)
 		case d < 19:
 			f.m.Snapshot()
+			f.m.Contention()
 			f.m.TracksIn(dirOne)
 			f.m.Holder(f.inodeAt(k))
 			f.m.Put(f.inodeAt(k), f.p.Identity)

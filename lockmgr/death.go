@@ -21,6 +21,10 @@ func (m *Manager) watch(e *entry) {
 	}
 }
 
+// breath is after how many locks of a dead owner others come first. Nobody waits for the rest: whoever wants one of them has
+// the owner asked after (settle).
+const breath = 8
+
 // OwnerDied is the kernel's news that a process is dead, zombies included. Every lock
 // it holds becomes an orphan, at once or when the last handle goes.
 func (m *Manager) OwnerDied(id Identity) {
@@ -34,7 +38,10 @@ func (m *Manager) OwnerDied(id Identity) {
 		}
 	}
 	m.mu.Unlock()
-	for _, e := range held {
+	for i, e := range held {
+		if i%breath == breath-1 {
+			m.Breathe()
+		}
 		e.turn.Lock()
 		if e.state == Held && e.owner.Identity == id {
 			m.ownerGone(e)
@@ -99,16 +106,16 @@ func (m *Manager) orphan(e *entry, reason string) {
 		e.state = Orphan
 		m.tell(e, Event{What: Orphaned, Reason: reason + "; it stays until somebody takes or removes it"})
 	default:
-		m.depart(e, reason, content.Record())
+		m.depart(e, OwnerDied, reason, content.Record())
 	}
 }
 
 // depart sends the lock on its way: free for the next create from now on, hidden from
 // everybody, and soon removed through the mount.
-func (m *Manager) depart(e *entry, reason string, payload []byte) {
+func (m *Manager) depart(e *entry, cause Cause, reason string, payload []byte) {
 	m.disown(e)
 	e.state, e.leaving = Orphan, true
-	m.tell(e, Event{What: Reclaimed, By: m.Self, Reason: reason, Payload: payload})
+	m.tell(e, Event{What: Reclaimed, By: m.Self, Cause: cause, Reason: reason, Payload: payload})
 	m.Reaper.Reap(e.key, e.token)
 }
 
@@ -155,7 +162,7 @@ func (m *Manager) closed(e *entry) {
 	owner := e.owner.Identity
 	e.giveUp(owner, m.Now())
 	content, _ := m.Tree.Content(e.key, e.inode)
-	m.depart(e, RemovedBySecond, content.Record())
+	m.depart(e, GivenUp, RemovedBySecond, content.Record())
 }
 
 // mayBeSecond reports whether a removal by the owner's process may be that of a second

@@ -21,6 +21,7 @@
 //	index.go      the names of an inode, and what each tells of itself
 //	look.go       how a name, its attributes and bytes are shown, and to whom (rules 4 and 5)
 //	marks.go      what is remembered of those who looked (rules 3 and 6)
+//	contention.go who waits for what, and how many locks there are, asked without a turn
 //	death.go      what a death and a closed handle do (rules 4 and 6)
 //	delegate.go   a payload that makes a shell the owner (rule 7)
 //	hold.go       for how long a living owner holds

@@ -34,6 +34,27 @@ func (w What) String() string {
 		"unrecorded", "expired", "contended"}[w]
 }
 
+// ends are what a grant can end with. An orphan is told of more than once: the grant has ended with the first.
+var ends = [256]bool{
+	Released: true, Orphaned: true, AbandonedBy: true, Reclaimed: true, Cleared: true, Forced: true, Expired: true,
+}
+
+// Cause is what had an orphan reclaimed, in a word. Event.Reason says it to people.
+type Cause uint8
+
+// The causes.
+const (
+	OwnerDied Cause = iota // its owner died, and it is no evidence
+	Wanted                 // an exclusive create wanted the name
+	GivenUp                // its owner's process had removed it before it closed it (rule 6)
+	Judged                 // it was untracked, and found to be a dead process's (rule 8)
+	ByPerson               // a person released it
+)
+
+func (c Cause) String() string {
+	return [...]string{"owner_died", "wanted", "given_up", "judged", "forced"}[c]
+}
+
 // Event is one thing that happened to one lock. It explains itself: Owner is who held
 // the lock, By who acted (the zero Identity if nobody did or the kernel could not say).
 type Event struct {
@@ -48,6 +69,8 @@ type Event struct {
 	Payload []byte    // of a reclaimed lock: its first 4 KiB
 	Refused int       // refusals of this grant so far
 	Since   time.Time // when it was granted, adopted or first seen
+	Ended   bool      // a grant ended with it
+	Cause   Cause     // of Reclaimed
 
 	Write  WriteKind // of Guarded: what was written
 	Denied bool      // of Guarded: it was refused
@@ -63,6 +86,9 @@ const maxEventPayload = 4 << 10
 func (m *Manager) tell(e *entry, ev Event) {
 	ev.Time, ev.Key, ev.Token, ev.Owner, ev.Refused = m.Now(), e.key, e.token, *e.owner, int(e.refused)
 	ev.Since = e.since
+	if ends[ev.What] && e.token != 0 && !e.ended {
+		e.ended, ev.Ended = true, true
+	}
 	if len(ev.Payload) > maxEventPayload {
 		ev.Payload = bytes.Clone(ev.Payload[:maxEventPayload]) // not the 64 KiB it is part of
 	}

@@ -59,7 +59,7 @@ type Judge interface {
 	Judge(Key, InodeID)
 }
 
-// Config is what a Manager is made of. All fields are needed but Ledger and Events.
+// Config is what a Manager is made of. All fields are needed but Ledger, Events and Breathe.
 type Config struct {
 	Policy     Policy
 	Tree       Tree
@@ -71,6 +71,7 @@ type Config struct {
 	Now        func() time.Time
 	FirstToken Token       // the first grant gets this token
 	Events     func(Event) // called with a turn taken: it must be quick and must not call back
+	Breathe    func()      // called, with no turn taken, now and then between the locks of a dead owner that had many: others come first
 }
 
 // Manager arbitrates the locks of one tree. All methods may be called at any time
@@ -93,7 +94,9 @@ type Config struct {
 type Manager struct {
 	Config
 	policy      atomic.Pointer[Policy]
-	directories atomic.Int64 // how many tracked names are those of directories
+	directories atomic.Int64         // how many tracked names are those of directories
+	inState     [states]atomic.Int64 // how many names are in each: see Count
+	contention  contention
 
 	mu     sync.Mutex
 	names  keyed[*entry]
@@ -110,17 +113,21 @@ func New(c Config) *Manager {
 	if c.Events == nil {
 		c.Events = func(Event) {}
 	}
+	if c.Breathe == nil {
+		c.Breathe = func() {}
+	}
 	if c.Ledger == nil {
 		c.Ledger = noLedger{}
 	}
 	m := &Manager{
-		Config: c,
-		names:  keyed[*entry]{},
-		inodes: map[InodeID]*entry{},
-		owners: map[Identity]*holdings{},
-		dirs:   map[InodeID]int{},
-		token:  max(c.FirstToken, 1) - 1,
-		guards: newGuards(),
+		Config:     c,
+		names:      keyed[*entry]{},
+		inodes:     map[InodeID]*entry{},
+		owners:     map[Identity]*holdings{},
+		dirs:       map[InodeID]int{},
+		token:      max(c.FirstToken, 1) - 1,
+		guards:     newGuards(),
+		contention: contention{locks: map[*entry]contended{}},
 	}
 	m.SetPolicy(c.Policy)
 	return m
@@ -155,20 +162,21 @@ type entry struct {
 	state State
 	kind  Kind
 
-	ownerDead  bool // the owner died while somebody has the creating handle open
-	handleOpen bool // somebody has the creating handle open
-	closed     bool // the owner's own process has closed it (rule 6)
-	second     bool // a second caller's removal was refused: the lock goes when the handle closes
-	leaving    bool // an orphan that does not linger: hidden from all until the reaper has been
-	counted    bool // in Manager.directories
-	adopted    bool // it was granted to a process that made it past the mount
-	git        bool // it is git's own lock, in a git directory (rule 9)
-	killed     bool // its dead owner was ended by a signal; asked only of a shell for which it was made (rule 7)
-	sure       bool // a person's word: it goes whatever it holds
+	ownerDead  bool  // the owner died while somebody has the creating handle open
+	handleOpen bool  // somebody has the creating handle open
+	closed     bool  // the owner's own process has closed it (rule 6)
+	second     bool  // a second caller's removal was refused: the lock goes when the handle closes
+	leaving    bool  // an orphan that does not linger: hidden from all until the reaper has been
+	ended      bool  // the end of its grant was told
+	counted    bool  // in Manager.directories
+	countedIn  State // in Manager.inState
+	adopted    bool  // it was granted to a process that made it past the mount
+	git        bool  // it is git's own lock, in a git directory (rule 9)
+	killed     bool  // its dead owner was ended by a signal; asked only of a shell for which it was made (rule 7)
+	sure       bool  // a person's word: it goes whatever it holds
 
-	late       map[Identity]lateMark
-	contenders map[Identity]time.Time
-	kept       *list.Element // in Manager.kept, while it is remembered only for its late marks; guarded by Manager.mu
+	late map[Identity]lateMark
+	kept *list.Element // in Manager.kept, while it is remembered only for its late marks; guarded by Manager.mu
 }
 
 // nobody owns what is free.
@@ -234,6 +242,7 @@ func (m *Manager) take(e *entry) *entry {
 // left nobody can be changing the entry, so it may be read without its turn.
 func (m *Manager) leave(e *entry) {
 	m.countDirectory(e)
+	m.countState(e)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e.shield = e.shieldNow()
@@ -297,7 +306,8 @@ func (m *Manager) forget(e *entry) {
 	e.state, e.owner, e.token, e.inode = Free, nobody, 0, InodeID{}
 	e.ownerDead, e.handleOpen, e.closed, e.killed = false, false, false, false
 	e.second, e.leaving, e.sure, e.adopted, e.git = false, false, false, false, false
-	e.inquiry, e.contenders, e.refused = nil, nil, 0
+	e.inquiry, e.refused, e.ended = nil, 0, false
+	m.contention.end(e)
 }
 
 // own enters the entry among its owner's; disown takes it out.

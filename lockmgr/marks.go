@@ -2,41 +2,8 @@ package lockmgr
 
 import "time"
 
-// The bounds on what is remembered of the callers of one name.
-const (
-	maxContenders = 16
-	maxLate       = 64
-	contendFor    = 5 * time.Second // how long a contender is shown after it was last seen
-)
-
-// contend remembers that somebody else looked the name up: a refused create is a
-// lookup to us.
-func (t *Turn) contend(c Identity) {
-	e := t.e
-	if c == t.m.Self {
-		return
-	}
-	if e.contenders == nil {
-		e.contenders = map[Identity]time.Time{}
-	}
-	if _, known := e.contenders[c]; !known && e.held() && len(e.contenders) < maxContenders {
-		t.m.tell(e, Event{What: Contended, By: c})
-	}
-	e.contenders[c] = t.m.Now()
-	if len(e.contenders) > maxContenders {
-		delete(e.contenders, oldestContender(e.contenders))
-	}
-}
-
-func oldestContender(seen map[Identity]time.Time) (oldest Identity) {
-	var at time.Time
-	for id, t := range seen {
-		if at.IsZero() || t.Before(at) {
-			oldest, at = id, t
-		}
-	}
-	return oldest
-}
+// maxLate bounds what is remembered of who judged the locks of one name.
+const maxLate = 64
 
 // mark remembers that a process has judged, or may have, the lock as it is now.
 func (e *entry) mark(c Identity, now time.Time) {

@@ -69,11 +69,7 @@ func (m *Manager) describe(e *entry) Lock {
 		Key: e.key, Inode: e.inode, Kind: e.kind, State: e.state, Token: e.token, Owner: *e.owner,
 		Since: e.since, HandleOpen: e.handleOpen, Refused: int(e.refused), Finding: e.judged().finding,
 	}
-	for id, seen := range e.contenders {
-		if id.Known() && m.Now().Sub(seen) <= contendFor {
-			l.Contenders = append(l.Contenders, Contender{id, seen})
-		}
-	}
+	l.Contenders = m.contention.of(e, m.Now())
 	slices.SortFunc(l.Contenders, func(a, b Contender) int { return cmp.Compare(a.PID, b.PID) })
 	return l
 }
@@ -119,6 +115,6 @@ func (m *Manager) ForceRelease(k Key, force bool) error {
 	content, _ := m.Tree.Content(e.key, e.inode)
 	m.tell(e, Event{What: Forced, Reason: "released by a person"})
 	e.sure = true
-	m.depart(e, "released by a person", content.Record())
+	m.depart(e, ByPerson, "released by a person", content.Record())
 	return nil
 }

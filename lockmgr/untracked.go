@@ -151,5 +151,5 @@ func (m *Manager) orphanUntracked(e *entry, f Finding) {
 		m.tell(e, Event{What: Orphaned, Reason: f.Reason})
 		return
 	}
-	m.depart(e, f.Reason, content.Record())
+	m.depart(e, Judged, f.Reason, content.Record())
 }

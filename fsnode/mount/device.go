@@ -255,6 +255,7 @@ func (d *device) handle(r fsnode.Request) {
 		d.protocol.HandleRequest([][]byte{r}, nil)
 		return
 	}
+	began := d.fs.Latency.Now()
 	if d.fs.Lost(r) {
 		d.answer(fsnode.Answer(r, fuse.Status(unix.ESTALE)))
 		return
@@ -272,6 +273,7 @@ func (d *device) handle(r fsnode.Request) {
 		return
 	}
 	d.fs.Answering(r, run, out)
+	d.fs.Latency.Answered(r, began)
 	d.answer(out)
 }
 

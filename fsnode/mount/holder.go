@@ -33,6 +33,7 @@ type Holder struct {
 	orders  chan order
 	over    chan struct{} // closed when Run has returned
 	pace    pace
+	vacant  time.Time // since when nobody serves; zero while somebody does, and before the first
 
 	mu   sync.Mutex // guards kept
 	kept map[uint64]fsnode.Kept
@@ -206,16 +207,31 @@ func (h *Holder) takeOver(s *served) error {
 		_ = s.link.send(message{sayKept, k.Fh, k.About, k.Fd})
 	}
 	h.mu.Unlock()
-	_ = s.link.say(sayAllKept, 0, nil)
+	_ = s.link.say(sayAllKept, h.vacancy(), nil)
 	h.current = s
 	if err := s.await(s.ready, readyWithin); err != nil {
 		return err
 	}
-	s.began = time.Now()
+	s.began, h.vacant = time.Now(), time.Time{}
 	if h.dev != 0 {
 		_ = s.link.say(sayMounted, h.dev, nil)
 	}
 	return nil
+}
+
+// vacate takes notice of the end of the server.
+func (h *Holder) vacate() {
+	if h.vacant.IsZero() {
+		h.vacant = h.current.ended
+	}
+}
+
+// vacancy is since when nobody serves, as it is said to the next server.
+func (h *Holder) vacancy() uint64 {
+	if h.vacant.IsZero() {
+		return 0
+	}
+	return uint64(h.vacant.UnixNano())
 }
 
 // await asks the mount for something that only a server can answer.
@@ -275,6 +291,7 @@ func (h *Holder) ended() bool { return !h.current.replaced && h.current.state.Su
 // restart has another server go on, however often that takes. Meanwhile requests wait, and if it takes long, fail: to
 // uncover the bare directory would fork the state.
 func (h *Holder) restart() {
+	h.vacate()
 	for {
 		if d := h.pace.crashed(h.current.lived()); d > 0 {
 			h.refuse(d)

@@ -50,7 +50,7 @@ const (
 
 	// From the holder.
 	sayKept    // as in sayKeep
-	sayAllKept // that was it: go on where the server before ended
+	sayAllKept // that was it: go on where the server before ended; number is when, in Unix nanoseconds, 0 if there was none
 	saySwept   // body is an error in words, or empty
 	sayMounted // number is the device under which the mount is seen
 	sayQuit    // answer what is under way, and end

@@ -28,6 +28,7 @@ type Serving struct {
 	connection *os.File
 	Remains    *fsnode.Remains
 	kept       []fsnode.Kept
+	vacant     time.Time // since when nobody serves; zero if nobody did before
 	device     *device
 	done       chan error
 	Mounted    func(dev uint64)
@@ -80,6 +81,9 @@ func (s *Serving) Prepared() error {
 		case sayKept:
 			s.kept = append(s.kept, fsnode.Kept{Fh: m.number, About: m.body, Fd: m.fd})
 		case sayAllKept:
+			if m.number != 0 {
+				s.vacant = time.Unix(0, int64(m.number))
+			}
 			return nil
 		}
 	}
@@ -103,6 +107,9 @@ func (s *Serving) Serve(fs *fsnode.FS, o Options, restore func() error) error {
 	answers := fs.Inherit(s.kept, again, s.device.resends())
 	if err := restore(); err != nil {
 		return err
+	}
+	if !s.vacant.IsZero() {
+		s.Remains.TookOver(time.Since(s.vacant))
 	}
 	var rest []fsnode.Request
 	for _, r := range again {

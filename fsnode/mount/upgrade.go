@@ -25,6 +25,7 @@ func (h *Holder) upgrade() {
 		return
 	}
 	h.replace(before)
+	h.vacate()
 	if err := h.takeOver(s); err != nil {
 		h.Log.Error().Err(err).Msg("the new server failed when it took over; the old program goes on")
 		s.kill()

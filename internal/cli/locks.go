@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,25 +75,37 @@ func refuseRead(dir string, err error) error {
 		Advice: fmt.Sprintf("`sessionlockfs mount %s` makes it one", dir)}
 }
 
-// Locks shows the locks of a mount, as a table or as the mount's own JSON.
-func Locks(dir string, asJSON bool, out io.Writer) error {
-	dump, err := ReadDump(dir)
+// Locks shows the locks of the mount at, or around, a directory, as a table or as the mount's own JSON.
+func Locks(ctx context.Context, dir string, q LocksQuery, out io.Writer) error {
+	if err := q.check(); err != nil {
+		return err
+	}
+	from, err := openSource(dir)
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(dump)
+	if q.Watch {
+		return watchLocks(ctx, from, q, out)
 	}
-	if len(dump.Locks) == 0 {
-		fmt.Fprintln(out, "no locks")
-		return nil
+	dump, err := from.dump(ctx)
+	if err != nil {
+		return refuseRead(from.root, err)
+	}
+	if dump.Locks = q.filter(dump.Locks); q.JSON {
+		return writeJSON(out, dump)
+	}
+	return writeTable(out, dump.Locks, q, time.Now())
+}
+
+func writeTable(out io.Writer, locks []fsnode.LockDump, q LocksQuery, now time.Time) error {
+	if len(locks) == 0 {
+		_, err := fmt.Fprintln(out, q.none())
+		return err
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "LOCK\tSTATE\tHOLDER\tFOR\tWAITING\tREFUSED\tTOKEN")
-	for _, l := range dump.Locks {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", Printable(l.Path), l.State, holder(l), age(l.CreatedAt, time.Now()),
+	for _, l := range locks {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%s\n", Printable(l.Path), l.State, holder(l), age(l.CreatedAt, now),
 			len(l.Contenders), l.RefusedChanges, token(l))
 	}
 	return w.Flush()

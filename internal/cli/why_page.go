@@ -8,7 +8,7 @@ import (
 const (
 	screen    = 80 // columns
 	margin    = 11 // of what stands beside a label
-	mostLines = 6  // of what the file says
+	fileLines = 6  // of what the file says
 	mostNames = 4  // of who asks
 )
 

@@ -137,10 +137,10 @@ func (p *page) file(a *Answer) {
 		return
 	}
 	lines := strings.Split(strings.TrimSuffix(string(a.File.Data), "\n"), "\n")
-	for i, line := range lines[:min(mostLines, len(lines))] {
+	for i, line := range lines[:min(fileLines, len(lines))] {
 		p.line(only(i == 0, "content"), escaped(line))
 	}
-	if len(lines) > mostLines || int64(len(a.File.Data)) < a.File.Size {
+	if len(lines) > fileLines || int64(len(a.File.Data)) < a.File.Size {
 		p.line("", fmt.Sprintf("… (%d bytes in all)", max(a.File.Size, int64(len(a.File.Data)))))
 	}
 	p.say("", a.whosePID())

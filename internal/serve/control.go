@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/user"
 	"strconv"
@@ -99,7 +100,7 @@ func (s *server) tellMetrics() {
 	var l net.Listener
 	var err error
 	for end := time.Now().Add(listenAgain); ; time.Sleep(100 * time.Millisecond) {
-		l, err = net.Listen("tcp", s.config.MetricsListen)
+		l, err = net.Listen(networkOf(s.config.MetricsListen), s.config.MetricsListen)
 		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
 			break
 		}
@@ -112,6 +113,14 @@ func (s *server) tellMetrics() {
 	mux.Handle("GET /metrics", control.Metrics(s.fs))
 	s.log.Info().Stringer("address", l.Addr()).Msg("metrics")
 	_ = control.NewServer(mux, s.log).Serve(l)
+}
+
+// networkOf is what to listen on for an address: with "tcp", Go takes 0.0.0.0 for the addresses of IPv6 as well.
+func networkOf(address string) string {
+	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // GroupID finds the group that may ask the control socket; -1 for none.

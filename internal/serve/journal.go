@@ -19,16 +19,20 @@ type journal struct {
 	fs        *fsnode.FS
 	processes *reclaim.Processes
 	events    *events.Log
+	metrics   *metrics
 	places    *places // of who describes events
 	restored  atomic.Int64
 }
 
 func newJournal(log zerolog.Logger, fs *fsnode.FS, processes *reclaim.Processes, kept *events.Log) *journal {
-	return &journal{log: log, fs: fs, processes: processes, events: kept, places: newPlaces(fs.DirOf)}
+	return &journal{
+		log: log, fs: fs, processes: processes, events: kept, metrics: newMetrics(fs.Metrics()), places: newPlaces(fs.DirOf),
+	}
 }
 
 // record is called with a turn taken: what is to be found out about an event is, unless it may be too late then, left to who describes it.
 func (j *journal) record(ev lockmgr.Event) {
+	j.metrics.count(ev)
 	if !worthALine(ev) {
 		return
 	}

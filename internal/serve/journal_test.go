@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 
 	"sessionlockfs/internal/events"
@@ -23,6 +24,7 @@ func journalOf(t testing.TB, path string) *journal {
 		log:       zerolog.Nop(),
 		processes: reclaim.New(reclaim.Options{Features: reclaim.Probe()}),
 		events:    events.Open(path, func(err error) { t.Error(err) }),
+		metrics:   newMetrics(prometheus.NewRegistry()),
 		places:    newPlaces(func(id lockmgr.InodeID) (string, bool) { return "main/", true }),
 	}
 	t.Cleanup(j.events.Close)
