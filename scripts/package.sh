@@ -6,7 +6,8 @@ set -eu
 here=$(cd "$(dirname "$0")/.." && pwd)
 to=$(cd "${1:-.}" && pwd)
 PATH=$PATH:/usr/local/go/bin
-nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.48.0
+# 2.43: later ones need modules that the Go proxy does not have.
+nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.43.0
 
 cd "$here"
 version=$(git describe --tags --match 'v*' 2>/dev/null || echo "v0.0.0-$(git rev-list --count HEAD)")
