@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"sessionlockfs/fsnode"
-	"sessionlockfs/fsnode/mount"
 	"sessionlockfs/internal/control"
 	"sessionlockfs/internal/events"
 )
@@ -119,12 +118,8 @@ func mountAt(dir string) (root string, device uint64, err error) {
 	if err != nil {
 		return "", 0, err
 	}
-	for root = abs; ; root = filepath.Dir(root) {
-		if top, ok := mount.Top(root); ok && top.Type == mount.FSType {
-			return root, top.Device, nil
-		} else if ok || root == "/" {
-			break
-		}
+	if at, ok := inMount(abs); ok {
+		return at.mountpoint, at.device, nil
 	}
 	if real, err := filepath.EvalSymlinks(abs); err == nil && real != abs {
 		return mountAt(real)

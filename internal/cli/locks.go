@@ -40,16 +40,18 @@ func ReadDump(dir string) (fsnode.Dump, error) {
 
 var errStuck = errors.New("no answer")
 
+// reading is what came of one.
+type reading struct {
+	text []byte
+	err  error
+}
+
 // within gives up on a call that takes too long; it goes on in the background.
 func within(limit time.Duration, call func() ([]byte, error)) ([]byte, error) {
-	type answer struct {
-		text []byte
-		err  error
-	}
-	done := make(chan answer, 1)
+	done := make(chan reading, 1)
 	go func() {
 		text, err := call()
-		done <- answer{text, err}
+		done <- reading{text, err}
 	}()
 	select {
 	case a := <-done:

@@ -49,18 +49,9 @@ func locate(lock string) (root, rel string, err error) {
 	if err != nil {
 		return "", "", refuseRead(filepath.Dir(path), err)
 	}
-	path = filepath.Join(dir, filepath.Base(path))
-	for root = dir; ; root = filepath.Dir(root) {
-		if top, ok := mount.Top(root); ok {
-			if top.Type != mount.FSType {
-				break
-			}
-			rel, err := filepath.Rel(root, path)
-			return root, rel, err
-		}
-		if root == "/" {
-			break
-		}
+	if at, ok := inMount(dir); ok {
+		rel, err := filepath.Rel(at.mountpoint, filepath.Join(dir, filepath.Base(path)))
+		return at.mountpoint, rel, err
 	}
 	return "", "", &mount.Refusal{Cause: mount.NotMounted, What: Printable(lock) + " is in no sessionlockfs mount",
 		Advice: "name the lock by its path in the mount"}

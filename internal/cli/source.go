@@ -23,12 +23,7 @@ type source struct {
 	device uint64
 	asked  *control.Client
 
-	owed chan fileAnswer // what the file "locks" has not said yet; only dump, which is not called twice at once, uses it
-}
-
-type fileAnswer struct {
-	text []byte
-	err  error
+	owed chan reading // what the file "locks" has not said yet; only dump, which is not called twice at once, uses it
 }
 
 // openSource finds the mount at, or around, a directory, without asking it anything.
@@ -74,10 +69,10 @@ func (s *source) dump(ctx context.Context) (dump fsnode.Dump, err error) {
 // file reads the control file. If an earlier read owes the answer it waits for that: each one more would be a thread that hangs.
 func (s *source) file(ctx context.Context) ([]byte, error) {
 	if s.owed == nil {
-		owed := make(chan fileAnswer, 1)
+		owed := make(chan reading, 1)
 		go func() {
 			text, err := os.ReadFile(filepath.Join(s.root, fsnode.ControlDir, "locks"))
-			owed <- fileAnswer{text, err}
+			owed <- reading{text, err}
 		}()
 		s.owed = owed
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sessionlockfs/fsnode"
-	"sessionlockfs/internal/control"
 	"sessionlockfs/internal/events"
 	"sessionlockfs/internal/timeline"
 	"sessionlockfs/lockmgr"
@@ -45,7 +43,7 @@ func Timeline(ctx context.Context, dir string, q TimelineQuery, out io.Writer) e
 	if err := addEvents(ctx, root, device, b); err != nil {
 		return err
 	}
-	addHeld(ctx, root, device, b)
+	addHeld(ctx, root, b)
 	picture := render(b.History(timeline.MostLanes), "Locks of "+root)
 	if q.toStdout() {
 		_, err = out.Write(picture)
@@ -113,8 +111,8 @@ func addEvents(ctx context.Context, root string, device uint64, b *timeline.Buil
 }
 
 // addHeld adds what was granted before the first event that is kept. If nobody can be asked the picture is of events alone.
-func addHeld(ctx context.Context, root string, device uint64, b *timeline.Builder) {
-	dump, err := askLocks(ctx, root, device)
+func addHeld(ctx context.Context, root string, b *timeline.Builder) {
+	dump, err := (&source{root: root}).dump(ctx)
 	if err != nil {
 		return
 	}
@@ -123,18 +121,6 @@ func addHeld(ctx context.Context, root string, device uint64, b *timeline.Builde
 			b.Holds(l.Path, uint64(l.Token), processOf(l.Owner), l.CreatedAt)
 		}
 	}
-}
-
-// askLocks asks the mount's socket, and where that can't be reached the mount.
-func askLocks(ctx context.Context, root string, device uint64) (dump fsnode.Dump, err error) {
-	ctx, stop := context.WithTimeout(ctx, answerWithin)
-	defer stop()
-	text, err := control.Dial(device).Get(ctx, "locks")
-	if err != nil {
-		return ReadDump(root)
-	}
-	err = json.Unmarshal(text, &dump)
-	return dump, err
 }
 
 func processOf(o *fsnode.OwnerDump) *events.Process {
